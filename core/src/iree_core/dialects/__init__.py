@@ -1,0 +1,1 @@
+"""Our own MLIR dialects: ``flow`` (parameters, dispatches on tensors) and ``hal`` (buffers)."""

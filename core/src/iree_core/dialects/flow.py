@@ -1,0 +1,35 @@
+"""The ``flow`` dialect: parameters by name, and the attributes that mark dispatches.
+
+A *parameter* is a tensor whose bytes live in the :class:`iree_core.params.ParameterStore`::
+
+    %w = "flow.parameter"() {key = "encoder.weight"} : () -> tensor<768x3072xf32>
+
+A *dispatch* is a call of a private function that carries ``flow.dispatch``. The callee holds
+the fused tensor program, the call site is plain ``func.call``, so that the MLIR verifier
+checks both against each other::
+
+    func.func private @main_dispatch_0(
+        %x: tensor<?x768xf32> {flow.dims = array<i64: 2>}, %w: tensor<768x3072xf32>, %n: index)
+        -> (tensor<?x3072xf32> {flow.dims = array<i64: 2>}) attributes {flow.dispatch}
+
+``flow.dims`` on an argument or result names, for each dynamic dimension in order, the index of
+the ``index``-typed argument that holds its size. It is absent where no dimension is dynamic.
+
+A tensor type may carry a *packed layout* as its encoding; see :mod:`iree_core.layout`.
+"""
+
+from iree_core.ir import ext, ir
+
+DISPATCH = "flow.dispatch"
+DIMS = "flow.dims"
+
+
+class Flow(ext.Dialect, name="flow"):
+    """Dialect handle; :func:`iree_core.ir.make_context` loads it."""
+
+
+class ParameterOp(Flow.Operation, name="parameter", traits=[ext.Pure]):
+    """A tensor held by the parameter store under ``key``."""
+
+    key: ir.StringAttr
+    value: ext.Result[ir.RankedTensorType]
