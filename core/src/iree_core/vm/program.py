@@ -29,13 +29,18 @@ class Binding:
 
 @dataclass(frozen=True)
 class Dispatch:
-    """Run work items 0..``grid`` of executable entry ``entry``."""
+    """Run work items 0..``grid`` of executable entry ``entry``.
+
+    ``scratch`` is how many bytes of private memory each thread needs, ``grain`` how many work
+    items are worth waking another thread for.
+    """
 
     entry: int
     bindings: tuple[Binding, ...]
     scalars: tuple[Operand, ...]
     grid: Operand
     scratch: Operand
+    grain: int = 1
 
 
 @dataclass(frozen=True)
