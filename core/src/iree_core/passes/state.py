@@ -1,0 +1,140 @@
+"""What the passes of one compilation share, besides the IR: options, weights, target, results.
+
+Nothing here imports MLIR, so that the process that asked for a compilation can hold options and
+reports without the compiler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from iree_core.codegen.kernel import CompiledDispatch
+    from iree_core.interfaces import Backend, Executable, Target
+    from iree_core.params import ParameterStore
+    from iree_core.vm.program import Program
+
+FallbackPolicy = Literal["error", "warn", "allow"]
+
+
+@dataclass(frozen=True)
+class CompileOptions:
+    """What the user asked for.
+
+    Attributes:
+        opt_level: 0 (compile fast) to 3 (run fast).
+        compile_to: stop after this phase and return the IR; None for a whole module.
+        from_phase: start with this phase, for IR that an earlier run printed.
+        dump_dir: write the IR after every pass into this folder.
+        fallback: what to do where a dispatch leaves the fast path: fail, name it, or count it.
+        threads: processes that compile dispatches; 0 for one per processor.
+        timeout: seconds the whole compilation may take.
+        dispatch_timeout: seconds one dispatch may take before it is retried or given up.
+    """
+
+    opt_level: int = 3
+    compile_to: str | None = None
+    from_phase: str | None = None
+    dump_dir: Path | None = None
+    fallback: FallbackPolicy = "warn"
+    threads: int = 0
+    timeout: float = 3600.0
+    dispatch_timeout: float = 120.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a compilation is: the phase, the step in it, and how much of the step is done.
+
+    ``total`` is 0 where the amount of work is not known.
+    """
+
+    phase: str
+    step: str = ""
+    done: int = 0
+    total: int = 0
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something the user should know: what happened, where in the model, and why."""
+
+    what: str
+    where: str = ""
+    why: str = ""
+
+    def __str__(self) -> str:
+        return (
+            self.what
+            + (f" at {self.where}" if self.where else "")
+            + (f": {self.why}" if self.why else "")
+        )
+
+
+@dataclass
+class ConstantsLayout:
+    """Where each parameter lies in the module file's read-only data.
+
+    Attributes:
+        offsets: byte offset by key of the parameter store, in order of placement.
+        size: bytes used so far.
+    """
+
+    offsets: dict[str, int] = field(default_factory=dict)
+    size: int = 0
+
+    def place(self, key: str, nbytes: int, alignment: int = 64) -> int:
+        """Return the offset of ``key``, giving it the next aligned one if it has none."""
+        if key not in self.offsets:
+            self.offsets[key] = -(-self.size // alignment) * alignment
+            self.size = self.offsets[key] + nbytes
+        return self.offsets[key]
+
+
+def _ignore(_: Progress) -> None:
+    """Default progress callback."""
+
+
+@dataclass
+class CompilationState:
+    """Passed to every pass along with the module.
+
+    Attributes:
+        parameters: the weights; passes derive further entries.
+        target: what the module is compiled for.
+        backend: who generates code for it.
+        options: what the user asked for.
+        progress: called as work proceeds.
+        phase: name of the phase that is running; the pass manager's caller sets it.
+        report: what the user should know at the end.
+        timings: seconds by ``phase/pass``.
+        reproducer_dir: where a failing pass leaves its input.
+        constants: read-only data of the module; filled by ``scheduling`` and ``vm``.
+        kernels: compiled dispatches, in the order of the executable's entries.
+        entries: position in ``kernels`` by symbol name of the dispatch; dispatches whose text
+            is equal share one.
+        executable: all kernels, linked; filled by ``executables``.
+        program: the host program; filled by ``vm``.
+    """
+
+    parameters: ParameterStore
+    target: Target
+    backend: Backend
+    options: CompileOptions = field(default_factory=CompileOptions)
+    progress: Callable[[Progress], None] = _ignore
+    phase: str = ""
+    report: list[Note] = field(default_factory=list)
+    timings: dict[str, float] = field(default_factory=dict)
+    reproducer_dir: Path | None = None
+    constants: ConstantsLayout = field(default_factory=ConstantsLayout)
+    kernels: list[CompiledDispatch] = field(default_factory=list)
+    entries: dict[str, int] = field(default_factory=dict)
+    executable: Executable | None = None
+    program: Program | None = None
+
+    def note(self, what: str, where: str = "", why: str = "") -> None:
+        """Record something that the user is told when the compilation ends."""
+        self.report.append(Note(what, where, why))

@@ -1,0 +1,59 @@
+"""The compiler's table of contents: the phases in order, and the passes of each.
+
+Every phase is a package below ``iree_core.passes`` whose ``passes(state)`` returns its list of
+passes. They are imported when a compilation reaches them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from iree_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from iree_core.passes.manager import Pass
+    from iree_core.passes.state import CompilationState
+
+
+def _of(package: str) -> Callable[[CompilationState], list[Pass]]:
+    def passes(state: CompilationState) -> list[Pass]:
+        return import_module(f"iree_core.passes.{package}").passes(state)
+
+    return passes
+
+
+PHASES: Mapping[str, Callable[[CompilationState], list[Pass]]] = {
+    "input": _of("input"),  # any input dialect -> linalg on tensors
+    "abi": _of("abi"),  # public functions get their declared signature
+    "global-optimization": _of("globalopt"),  # whole-model rewrites, packing of weights
+    "dispatch-creation": _of("dispatch"),  # linalg -> fused, outlined dispatches
+    "scheduling": _of("scheduling"),  # tensors -> buffers in one arena
+    "executables": _of("executables"),  # each dispatch -> the target's binary
+    "vm": _of("vm"),  # host functions -> the runtime's program
+}
+
+# A phase may be started from printed IR as long as everything it needs is in the IR.
+RESTARTABLE = ("input", "abi", "global-optimization", "dispatch-creation", "scheduling")
+
+
+def selected(from_phase: str | None, compile_to: str | None) -> list[str]:
+    """Return the names of the phases to run, both ends included.
+
+    Raises:
+        UsageError: an unknown phase, one that cannot be started from IR, or an empty range.
+    """
+    names = list(PHASES)
+    for name in (from_phase, compile_to):
+        if name is not None and name not in PHASES:
+            raise UsageError(f"There is no phase {name!r}.", hint=f"Phases: {', '.join(names)}.")
+    if from_phase is not None and from_phase not in RESTARTABLE:
+        raise UsageError(
+            f"Phase {from_phase!r} cannot start from IR.", hint=f"Use {', '.join(RESTARTABLE)}."
+        )
+    first = names.index(from_phase) if from_phase else 0
+    last = names.index(compile_to) if compile_to else len(names) - 1
+    if last < first:
+        raise UsageError(f"Phase {compile_to!r} comes before {from_phase!r}.")
+    return names[first : last + 1]
