@@ -1,1 +1,28 @@
-"""."""
+"""The hardware abstraction layer: drivers, devices, memory and the order of work."""
+
+from iree_core.hal.buffer import Buffer, BufferView
+from iree_core.hal.device import (
+    Allocator,
+    CommandBuffer,
+    Device,
+    DeviceInfo,
+    Driver,
+    Executable,
+    Stream,
+)
+from iree_core.hal.sync import Fence, Semaphore, Timepoint
+
+__all__ = [
+    "Allocator",
+    "Buffer",
+    "BufferView",
+    "CommandBuffer",
+    "Device",
+    "DeviceInfo",
+    "Driver",
+    "Executable",
+    "Fence",
+    "Semaphore",
+    "Stream",
+    "Timepoint",
+]

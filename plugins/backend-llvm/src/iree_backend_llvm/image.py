@@ -115,7 +115,9 @@ def parse_image(data: bytes | memoryview) -> Image:
     if (1 + feature_count + import_count) * _LENGTH.size > code_offset:
         raise damaged
     try:
-        arch, *names = _unpack_strings(view[HEADER.size : code_offset], 1 + feature_count + import_count)
+        arch, *names = _unpack_strings(
+            view[HEADER.size : code_offset], 1 + feature_count + import_count
+        )
     except (struct.error, UnicodeDecodeError, IndexError):
         raise damaged from None
     return Image(
