@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -117,14 +117,14 @@ class Plugins:
         """
         for info in self.infos("plugin"):
             if info.state == "available":
-                self._attempt(info, lambda info=info: self._register(info))
+                self._attempt(info, partial(self._register, info))
         results = []
         for implementation in reversed(getattr(self._manager.hook, hook).get_hookimpls()):
             info = self._owner(implementation.plugin)
             if info.state != "loaded":
                 continue
             values = [arguments[name] for name in implementation.argnames]
-            value = self._attempt(info, lambda: implementation.function(*values))  # noqa: B023
+            value = self._attempt(info, partial(implementation.function, *values))
             if value is not None:
                 results.append(value)
         return results

@@ -16,6 +16,7 @@ from iree_core.errors import CompileError, IreeError
 from iree_core.ir import ir, run_pipeline
 from iree_core.passes.diagnostics import first_diagnostic
 from iree_core.passes.state import CompilationState, Progress
+from iree_core.phases import RESTARTABLE
 
 # Dense constants with more elements than this are cut short in dumps.
 _DUMP_ELEMENTS = 32
@@ -79,7 +80,7 @@ class PassManager:
             CompileError: naming the pass that failed or left invalid IR, where in the model, the
                 first diagnostic, and the file with the IR that this phase started from.
         """
-        before = _to_bytecode(module) if state.reproducer_dir else b""
+        _keep(module, state)
         for number, item in enumerate(self.passes):
             state.progress(Progress(state.phase, item.name, number, len(self.passes)))
             started = time.perf_counter()
@@ -90,7 +91,7 @@ class PassManager:
             except IreeError:
                 raise
             except Exception as error:
-                raise _explain(item, error, before, state) from error
+                raise _explain(item, error, state) from error
             seconds = time.perf_counter() - started
             key = f"{state.phase}/{item.name}"
             state.timings[key] = state.timings.get(key, 0.0) + seconds
@@ -100,16 +101,9 @@ class PassManager:
                 self.observe(PassEvent(state.phase, item.name, seconds, module))
 
 
-def _explain(item: Pass, error: Exception, before: bytes, state: CompilationState) -> CompileError:
+def _explain(item: Pass, error: Exception, state: CompilationState) -> CompileError:
     message, where = first_diagnostic(error)
-    hint = "Run again with --dump-dir=DIR to see the IR after every pass."
-    if state.reproducer_dir is not None:
-        path = state.reproducer_dir / f"{state.phase}.mlirbc"
-        path.write_bytes(before)
-        hint = (
-            f"The IR before phase {state.phase} is in {path}; "
-            f"`iree compile --from-phase={state.phase} {path} -o out.vmfb` runs it again."
-        )
+    hint = reproducer_hint(state.reproducer_dir)
     return CompileError(
         f"Pass {item.name} of phase {state.phase} failed: {message.rstrip('.')}.",
         where=where or None,
@@ -117,12 +111,24 @@ def _explain(item: Pass, error: Exception, before: bytes, state: CompilationStat
     )
 
 
-def _to_bytecode(module: ir.Module) -> bytes:
-    import io
+def _keep(module: ir.Module, state: CompilationState) -> None:
+    """Write what the phase starts from, so that it is there even if the process dies."""
+    if state.reproducer_dir is None or state.phase not in RESTARTABLE:
+        return
+    for older in state.reproducer_dir.glob("*.mlirbc"):
+        older.unlink()
+    with (state.reproducer_dir / f"{state.phase}.mlirbc").open("wb") as file:
+        module.operation.write_bytecode(file)
 
-    buffer = io.BytesIO()
-    module.operation.write_bytecode(buffer)
-    return buffer.getvalue()
+
+def reproducer_hint(folder: Path | None) -> str:
+    """Return how to run a failed phase again, given where its input was kept."""
+    for path in folder.glob("*.mlirbc") if folder is not None else ():
+        return (
+            f"The IR before phase {path.stem} is in {path}; "
+            f"`iree compile --from-phase={path.stem} {path} -o out.vmfb` runs it again."
+        )
+    return "Run again with --dump-dir=DIR to see the IR after every pass."
 
 
 def _dump(module: ir.Module, folder: Path, phase: str, name: str) -> None:

@@ -110,6 +110,7 @@ class CompilationState:
         progress: called as work proceeds.
         phase: name of the phase that is running; the pass manager's caller sets it.
         report: what the user should know at the end.
+        fallbacks: the dispatches that left the fast path, where, and why.
         timings: seconds by ``phase/pass``.
         reproducer_dir: where a failing pass leaves its input.
         constants: read-only data of the module; filled by ``scheduling`` and ``vm``.
@@ -127,6 +128,7 @@ class CompilationState:
     progress: Callable[[Progress], None] = _ignore
     phase: str = ""
     report: list[Note] = field(default_factory=list)
+    fallbacks: list[Note] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
     reproducer_dir: Path | None = None
     constants: ConstantsLayout = field(default_factory=ConstantsLayout)

@@ -1,0 +1,176 @@
+"""Compiles every distinct dispatch function with the backend and links the results."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+from iree_core.codegen.kernel import CompiledDispatch
+from iree_core.errors import CompileError
+from iree_core.ir import func, ir
+from iree_core.passes.diagnostics import describe_location
+from iree_core.passes.executables.pool import Failure, ForkPool
+from iree_core.passes.state import CompilationState, Note, Progress
+
+_DISPATCH = "flow.dispatch"
+
+
+@dataclass(frozen=True)
+class DispatchJob:
+    """One dispatch to compile: its symbol, its MLIR text, where in the model it comes from."""
+
+    name: str
+    text: str
+    where: str
+    strategy: str = "auto"
+
+
+@dataclass(frozen=True)
+class CompileDispatches:
+    """Compile each dispatch once, in forked children, and link the binaries.
+
+    Before, the module holds functions such as ::
+
+        func.func private @main_dispatch_0(%x: tensor<4xf32>) -> tensor<4xf32>
+            attributes {flow.dispatch} { ... }
+
+    The IR is not changed; ``state.kernels``, ``state.entries`` and ``state.executable`` are
+    filled. A dispatch that fails is compiled again with the general schedule.
+    """
+
+    name: ClassVar[str] = "compile-dispatches"
+
+    def run(self, module: ir.Module, state: CompilationState) -> None:
+        """Fill the state's kernels, entries and executable.
+
+        Raises:
+            CompileError: a dispatch failed with every schedule, or left the fast path while the
+                fallback policy is ``error``.
+        """
+        strategy = "auto" if state.options.opt_level > 0 else "general"
+        jobs = _distinct_jobs(module, state, strategy)
+        kernels = _compile(jobs, state)
+        for job, kernel in zip(jobs, kernels, strict=True):
+            if kernel.kernel.note and strategy == "auto":
+                state.fallbacks.append(Note(job.name, job.where, kernel.kernel.note))
+            if state.options.dump_dir is not None:
+                _dump(job, kernel, state.options.dump_dir / "dispatches")
+        _apply_policy(state)
+        state.kernels = kernels
+        state.executable = state.backend.link(kernels, state.target)
+
+
+def _distinct_jobs(module: ir.Module, state: CompilationState, strategy: str) -> list[DispatchJob]:
+    """Return one job per distinct text and record which dispatch uses which."""
+    jobs: list[DispatchJob] = []
+    positions: dict[str, int] = {}
+    for op in module.body.operations:
+        if not isinstance(op, func.FuncOp) or _DISPATCH not in op.attributes:
+            continue
+        name = op.sym_name.value
+        text = op.operation.get_asm(use_local_scope=True)
+        anonymous = text.replace(f"@{name}(", "@dispatch(", 1)
+        if anonymous not in positions:
+            positions[anonymous] = len(jobs)
+            jobs.append(DispatchJob(name, text, _where(op), strategy))
+        state.entries[name] = positions[anonymous]
+    return jobs
+
+
+def _where(function: func.FuncOp) -> str:
+    """Return where in the model a dispatch comes from: its own location or its operations'."""
+    own = describe_location(function.location)
+    if own:
+        return own
+    inner = (describe_location(op.location) for op in function.body.blocks[0].operations)
+    return ", ".join(list(dict.fromkeys(place for place in inner if place))[:3])
+
+
+def _compile(jobs: list[DispatchJob], state: CompilationState) -> list[CompiledDispatch]:
+    outcomes = _run(jobs, state, "dispatches")
+    failed = [i for i, outcome in enumerate(outcomes) if isinstance(outcome, Failure)]
+    if failed and jobs[0].strategy == "auto":
+        retries = [replace(jobs[i], strategy="general") for i in failed]
+        for i, second in zip(failed, _run(retries, state, "general schedule"), strict=True):
+            first = outcomes[i]
+            assert isinstance(first, Failure)
+            outcomes[i] = second
+            if not isinstance(second, Failure):
+                kernel = replace(second.kernel, note=f"general schedule, because {first.reason}")
+                outcomes[i] = replace(second, kernel=kernel)
+    compiled = []
+    for job, outcome in zip(jobs, outcomes, strict=True):
+        if isinstance(outcome, Failure):
+            raise _give_up(job, outcome, state)
+        compiled.append(outcome)
+    return compiled
+
+
+def _run(
+    jobs: list[DispatchJob], state: CompilationState, step: str
+) -> list[CompiledDispatch | Failure]:
+    backend, target = state.backend, state.target
+
+    def work(job: DispatchJob) -> CompiledDispatch:
+        reason = backend.supports(job.text, target)
+        if reason is not None:
+            raise CompileError(f"target {target.backend} does not support it: {reason}")
+        return backend.compile(job.text, target, strategy=job.strategy)
+
+    # The longest first, so that no processor idles at the end.
+    order = sorted(range(len(jobs)), key=lambda i: -len(jobs[i].text))
+    size = min(state.options.threads or os.cpu_count() or 1, max(1, len(jobs)))
+    pool: ForkPool[DispatchJob, CompiledDispatch] = ForkPool(
+        work, size, state.options.dispatch_timeout
+    )
+    count = _counter(state, step, len(jobs))
+    sorted_outcomes = pool.run([jobs[i] for i in order], count)
+    outcomes = dict(zip(order, sorted_outcomes, strict=True))
+    return [outcomes[i] for i in range(len(jobs))]
+
+
+def _counter(
+    state: CompilationState, step: str, total: int
+) -> Callable[[int, CompiledDispatch | Failure], None]:
+    done = 0
+
+    def count(_: int, __: CompiledDispatch | Failure) -> None:
+        nonlocal done
+        done += 1
+        state.progress(Progress(state.phase, step, done, total))
+
+    return count
+
+
+def _give_up(job: DispatchJob, failure: Failure, state: CompilationState) -> CompileError:
+    hint = None
+    if state.reproducer_dir is not None:
+        path = state.reproducer_dir / f"{job.name}.mlir"
+        path.write_text(job.text)
+        hint = f"The dispatch is in {path}."
+    return CompileError(
+        f"Dispatch {job.name} cannot be compiled for {state.target.backend}, not even with the "
+        f"general schedule: {failure.reason.rstrip('.')}.",
+        where=job.where or None,
+        hint=hint,
+    )
+
+
+def _apply_policy(state: CompilationState) -> None:
+    if state.options.fallback == "error" and state.fallbacks:
+        first, *others = state.fallbacks
+        more = f" and {len(others)} more" if others else ""
+        raise CompileError(
+            f"Dispatch {first.what}{more} left the fast path: {first.why.rstrip('.')}.",
+            where=first.where or None,
+            hint="--fallback=warn accepts that.",
+        )
+
+
+def _dump(job: DispatchJob, kernel: CompiledDispatch, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{job.name}.mlir").write_text(job.text)
+    (folder / f"{job.name}.kernel.mlir").write_text(kernel.kernel.module)
