@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 
 from torch_mlir import ir, passmanager, rewrite
-from torch_mlir._mlir_libs import _stablehlo
+from torch_mlir._mlir_libs import _stablehlo as stablehlo
 from torch_mlir.dialects import (
     affine,
     arith,
@@ -52,6 +52,7 @@ __all__ = [
     "rewrite",
     "run_pipeline",
     "scf",
+    "stablehlo",
     "tensor",
     "torch_dialect",
     "vector",
@@ -61,13 +62,13 @@ Context = ir.Context
 Location = ir.Location
 Module = ir.Module
 
-_stablehlo.register_stablehlo_passes()
+stablehlo.register_stablehlo_passes()
 
 # chlo, tm_tensor and torch_c have no registration of their own in Python. Running passes that
 # depend on them over an empty module makes the context load them.
 _LOAD_DEPENDENT_DIALECTS = (
     "builtin.module(func.func(convert-torch-to-stablehlo,convert-torch-to-tmtensor),"
-    "torch-func-backend-type-conversion,vhlo-legalize-to-stablehlo)"
+    "torch-func-backend-type-conversion,stablehlo-legalize-to-vhlo,vhlo-legalize-to-stablehlo)"
 )
 
 
@@ -77,7 +78,7 @@ def make_context() -> ir.Context:
 
     context = ir.Context()
     torch_dialect.register_dialect(context)
-    _stablehlo.register_dialect(context)
+    stablehlo.register_dialect(context)
     with context, ir.Location.unknown():
         run_pipeline(ir.Module.create(), _LOAD_DEPENDENT_DIALECTS)
         flow.Flow.load()

@@ -1,0 +1,56 @@
+"""Torch to linalg on tensors, through torch-mlir's own conversions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from iree_core.ir import ir, run_pipeline
+from iree_core.passes.input.support import dialects, operations
+from iree_core.passes.state import CompilationState
+
+_FROM_ONNX = "torch-onnx-to-torch-backend-pipeline"
+_TO_BACKEND = (
+    "func.func(torch-match-quantized-custom-ops),torchdynamo-export-to-torch-backend-pipeline"
+)
+# torch-backend-to-linalg-on-tensors-backend-pipeline without its last step, which accepts no
+# operation of another dialect and so no flow.parameter.
+_TO_LINALG = (
+    "func.func(torch-restructure-non-constant-axes,torch-fuse-quantized-ops,"
+    "convert-torch-to-tmtensor,canonicalize,convert-torch-to-linalg,canonicalize,"
+    "convert-torch-to-scf,convert-torch-to-arith,convert-torch-to-tensor),"
+    "convert-torch-conversion-to-mlprogram,"
+    "func.func(memref-expand,canonicalize,resolve-shaped-type-result-dims,cse),"
+    "torch-func-backend-type-conversion,"
+    "func.func(canonicalize,torch-finalizing-backend-type-conversion)"
+)
+
+
+@dataclass(frozen=True)
+class ConvertTorch:
+    """Converts the ``torch`` dialect (ATen or imported ONNX operators) to linalg on tensors.
+
+    Before::
+
+        func.func @main(%x: !torch.vtensor<[?,4],f32>) -> !torch.vtensor<[?,4],f32> {
+          %y = torch.aten.tanh %x : !torch.vtensor<[?,4],f32> -> !torch.vtensor<[?,4],f32>
+          return %y : !torch.vtensor<[?,4],f32>
+        }
+
+    After::
+
+        func.func @main(%x: tensor<?x4xf32>) -> tensor<?x4xf32> {
+          %y = linalg.generic ... math.tanh ...
+          return %y : tensor<?x4xf32>
+        }
+    """
+
+    name: str = "convert-torch"
+
+    def run(self, module: ir.Module, state: CompilationState) -> None:
+        """Convert ``module`` if it has torch operations or types."""
+        if not dialects(module) & {"torch", "torch_c"}:
+            return
+        if operations(module, {"torch.operator"}):
+            run_pipeline(module, f"builtin.module({_FROM_ONNX})")
+        run_pipeline(module, f"builtin.module({_TO_BACKEND})")
+        run_pipeline(module, f"builtin.module({_TO_LINALG})")
