@@ -53,7 +53,9 @@ class Frontend(ABC):
         """Tell from its content (a few bytes) whether ``path`` is a model of this kind."""
 
     @abstractmethod
-    def import_model(self, path: Path, context: ir.Context, options: ImportOptions) -> ImportedModel:
+    def import_model(
+        self, path: Path, context: ir.Context, options: ImportOptions
+    ) -> ImportedModel:
         """Read the model.
 
         Raises:
@@ -119,6 +121,10 @@ class Backend(ABC):
     @abstractmethod
     def link(self, dispatches: Sequence[CompiledDispatch], target: Target) -> Executable:
         """Join compiled dispatches into one loadable image."""
+
+    def default_for_host(self) -> bool:
+        """Tell whether this is the backend to use where the user names no target."""
+        return False
 
     def supports(self, dispatch: str, target: Target) -> str | None:
         """Return None if the dispatch can be compiled, else the reason why not."""

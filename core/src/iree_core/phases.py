@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iree_core.errors import UsageError
@@ -57,3 +58,13 @@ def selected(from_phase: str | None, compile_to: str | None) -> list[str]:
     if last < first:
         raise UsageError(f"Phase {compile_to!r} comes before {from_phase!r}.")
     return names[first : last + 1]
+
+
+def restart_hint(folder: Path | None) -> str:
+    """Return how to run a failed phase again, given the folder where its input was kept."""
+    for path in folder.glob("*.mlirbc") if folder is not None else ():
+        return (
+            f"The IR before phase {path.stem} is in {path}; "
+            f"`iree compile --from-phase={path.stem} {path} -o out.vmfb` runs it again."
+        )
+    return "Run again with --dump-dir=DIR to see the IR after every pass."

@@ -16,7 +16,7 @@ from iree_core.errors import CompileError, IreeError
 from iree_core.ir import ir, run_pipeline
 from iree_core.passes.diagnostics import first_diagnostic
 from iree_core.passes.state import CompilationState, Progress
-from iree_core.phases import RESTARTABLE
+from iree_core.phases import RESTARTABLE, restart_hint
 
 # Dense constants with more elements than this are cut short in dumps.
 _DUMP_ELEMENTS = 32
@@ -103,7 +103,7 @@ class PassManager:
 
 def _explain(item: Pass, error: Exception, state: CompilationState) -> CompileError:
     message, where = first_diagnostic(error)
-    hint = reproducer_hint(state.reproducer_dir)
+    hint = restart_hint(state.reproducer_dir)
     return CompileError(
         f"Pass {item.name} of phase {state.phase} failed: {message.rstrip('.')}.",
         where=where or None,
@@ -119,16 +119,6 @@ def _keep(module: ir.Module, state: CompilationState) -> None:
         older.unlink()
     with (state.reproducer_dir / f"{state.phase}.mlirbc").open("wb") as file:
         module.operation.write_bytecode(file)
-
-
-def reproducer_hint(folder: Path | None) -> str:
-    """Return how to run a failed phase again, given where its input was kept."""
-    for path in folder.glob("*.mlirbc") if folder is not None else ():
-        return (
-            f"The IR before phase {path.stem} is in {path}; "
-            f"`iree compile --from-phase={path.stem} {path} -o out.vmfb` runs it again."
-        )
-    return "Run again with --dump-dir=DIR to see the IR after every pass."
 
 
 def _dump(module: ir.Module, folder: Path, phase: str, name: str) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from iree_core.codegen.kernel import CompiledDispatch
     from iree_core.interfaces import Backend, Executable, Target
+    from iree_core.modulefile.data import DataSection
     from iree_core.params import ParameterStore
     from iree_core.vm.program import Program
 
@@ -74,26 +75,6 @@ class Note:
         )
 
 
-@dataclass
-class ConstantsLayout:
-    """Where each parameter lies in the module file's read-only data.
-
-    Attributes:
-        offsets: byte offset by key of the parameter store, in order of placement.
-        size: bytes used so far.
-    """
-
-    offsets: dict[str, int] = field(default_factory=dict)
-    size: int = 0
-
-    def place(self, key: str, nbytes: int, alignment: int = 64) -> int:
-        """Return the offset of ``key``, giving it the next aligned one if it has none."""
-        if key not in self.offsets:
-            self.offsets[key] = -(-self.size // alignment) * alignment
-            self.size = self.offsets[key] + nbytes
-        return self.offsets[key]
-
-
 def _ignore(_: Progress) -> None:
     """Default progress callback."""
 
@@ -113,7 +94,7 @@ class CompilationState:
         fallbacks: the dispatches that left the fast path, where, and why.
         timings: seconds by ``phase/pass``.
         reproducer_dir: where a failing pass leaves its input.
-        constants: read-only data of the module; filled by ``scheduling`` and ``vm``.
+        constants: plan of the module's read-only data; filled by ``scheduling`` and ``vm``.
         kernels: compiled dispatches, in the order of the executable's entries.
         entries: position in ``kernels`` by symbol name of the dispatch; dispatches whose text
             is equal share one.
@@ -131,11 +112,16 @@ class CompilationState:
     fallbacks: list[Note] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
     reproducer_dir: Path | None = None
-    constants: ConstantsLayout = field(default_factory=ConstantsLayout)
+    constants: DataSection = field(init=False)
     kernels: list[CompiledDispatch] = field(default_factory=list)
     entries: dict[str, int] = field(default_factory=dict)
     executable: Executable | None = None
     program: Program | None = None
+
+    def __post_init__(self) -> None:
+        from iree_core.modulefile.data import DataSection
+
+        self.constants = DataSection(self.parameters)
 
     def note(self, what: str, where: str = "", why: str = "") -> None:
         """Record something that the user is told when the compilation ends."""

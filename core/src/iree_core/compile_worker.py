@@ -1,0 +1,223 @@
+"""The process in which a compilation runs; :mod:`iree_core.compiler_service` starts it.
+
+It takes one request from a pipe, sends progress as it goes, and answers with a report or an
+error. It may die of MLIR or LLVM; the process that asked lives on.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from iree_core.compiler_service import CompileReport, CompileRequest
+from iree_core.errors import CompileError, ImportModelError, IreeError, UsageError
+from iree_core.interfaces import Backend, ImportedModel, ImportOptions, Target
+from iree_core.ir import count_operations, ir, make_context
+from iree_core.passes.input.load import is_mlir, load_mlir
+from iree_core.passes.manager import PassEvent, PassManager
+from iree_core.passes.state import CompilationState, Progress
+from iree_core.phases import PHASES, selected
+from iree_core.plugins import Plugins, installed
+
+
+def main(descriptor: int) -> None:
+    """Serve one request on the pipe with that file descriptor."""
+    pipe = Connection(descriptor)
+    answer: CompileReport | IreeError
+    request: CompileRequest = pipe.recv()
+    try:
+        answer = compile_model(request, pipe.send)
+    except IreeError as error:
+        answer = error
+    except MemoryError:
+        answer = CompileError("Memory ran out while compiling.", hint="Try --threads=1.")
+    except Exception as error:
+        traceback.print_exc()
+        answer = CompileError(
+            f"The compiler failed in an unforeseen way, {type(error).__name__}: {error}.",
+            hint=f"This is a defect of the compiler; the traceback is in {request.workdir}/log.txt.",
+        )
+    pipe.send(answer)
+
+
+def compile_model(request: CompileRequest, progress: Callable[[Progress], None]) -> CompileReport:
+    """Compile and write ``request.output``; return what happened.
+
+    Raises:
+        IreeError: of the kind that fits, if anything goes wrong that was foreseen.
+    """
+    started = time.perf_counter()
+    plugins = installed()
+    phases = selected(request.options.from_phase, request.options.compile_to)
+    backend, target = choose_target(request.target, plugins)
+    model = import_model(request, plugins, progress)
+    state = CompilationState(
+        parameters=model.parameters,
+        target=target,
+        backend=backend,
+        options=request.options,
+        progress=progress,
+        reproducer_dir=request.workdir,
+    )
+    operations = run_phases(model.module, state, phases, plugins)
+    progress(Progress("write"))
+    if request.options.compile_to is None:
+        _write_module(request.output, model.module, state)
+    else:
+        request.output.write_text(_to_text(model.module, state))
+    return _report(state, request, operations, time.perf_counter() - started)
+
+
+def choose_target(spec: str | None, plugins: Plugins) -> tuple[Backend, Target]:
+    """Return the backend and resolved target for ``NAME[:OPTIONS]``, or for the host.
+
+    Raises:
+        UsageError: no such backend, or no backend is installed.
+    """
+    if spec is None:
+        candidates = list(plugins.working("backend", plugins.backend))
+        hosts = [b for b in candidates if b.default_for_host()] or candidates[:1]
+        if not hosts:
+            raise _no_backend(plugins)
+        return hosts[0], hosts[0].resolve("")
+    name, _, options = spec.partition(":")
+    matching = [known for known in plugins.names("backend") if known.startswith(name)]
+    backend = plugins.backend(matching[0] if len(matching) == 1 else name)
+    return backend, backend.resolve(options)
+
+
+def _no_backend(plugins: Plugins) -> UsageError:
+    causes = [f"{info.name} is {info.state}: {info.cause}" for info in plugins.infos("backend")]
+    return UsageError(
+        "No backend to compile for is installed" + (f" that works; {causes[0]}" if causes else "."),
+        hint="`pip install iree-backend-llvm` adds the CPU.",
+    )
+
+
+def import_model(
+    request: CompileRequest, plugins: Plugins, progress: Callable[[Progress], None]
+) -> ImportedModel:
+    """Read the model with the frontend that was asked for or recognises it.
+
+    Raises:
+        UsageError: the file is missing, or nothing reads it.
+        ImportModelError: the file is damaged.
+    """
+    path = request.model
+    if not path.is_file():
+        raise UsageError(f"There is no file {path}.")
+    context = make_context()
+    progress(Progress("import", path.name))
+    if request.frontend is None and is_mlir(path):
+        model = load_mlir(path, context)
+        if request.options.from_phase is not None:
+            _declare_missing_parameters(model)
+        return model
+    name = request.frontend or find_frontend(path, plugins)
+    options = ImportOptions(
+        extra=request.frontend_options, progress=lambda text: progress(Progress("import", text))
+    )
+    with context, ir.Location.unknown():
+        return plugins.frontend(name).import_model(path, context, options)
+
+
+def find_frontend(path: Path, plugins: Plugins) -> str:
+    """Return the name of the frontend for the content of ``path``, asking by suffix first.
+
+    Raises:
+        ImportModelError: none recognises it.
+    """
+    found = list(plugins.working("frontend", lambda name: (name, plugins.frontend(name))))
+    found.sort(key=lambda pair: path.suffix.lower() not in pair[1].suffixes)
+    for name, frontend in found:
+        if frontend.matches(path):
+            return name
+    known = ", ".join(name for name, _ in found) or "none"
+    broken = [i for i in plugins.infos("frontend") if i.state in ("broken", "refused")]
+    trouble = "".join(f" The frontend {i.name} is {i.state}: {i.cause}" for i in broken)
+    raise ImportModelError(
+        f"No frontend recognises {path} (installed: {known}).{trouble}",
+        hint="Is the file complete? `pip install iree-frontend-NAME` adds formats.",
+    )
+
+
+def _declare_missing_parameters(model: ImportedModel) -> None:
+    """Give zeros to parameters of IR that was printed without its weights."""
+    import numpy as np
+
+    from iree_core.hal import dtypes
+
+    def visit(op: ir.Operation) -> ir.WalkResult:
+        if op.operation.name == "flow.parameter":
+            key = ir.StringAttr(op.attributes["key"]).value
+            if key not in model.parameters:
+                result = ir.RankedTensorType(op.results[0].type)
+                shape, dtype = tuple(result.shape), dtypes.to_numpy(str(result.element_type))
+                model.parameters.derive(key, shape, dtype, lambda: np.zeros(shape, dtype))
+        return ir.WalkResult.ADVANCE
+
+    model.module.operation.walk(visit)
+
+
+def run_phases(
+    module: ir.Module, state: CompilationState, phases: list[str], plugins: Plugins
+) -> int:
+    """Run the phases with what plugins add; return the operations after the ``input`` phase."""
+
+    def observe(event: PassEvent) -> None:
+        plugins.call("iree_observe_pass", event=event)
+
+    operations = 0
+    for phase in phases:
+        state.phase = phase
+        state.progress(Progress(phase))
+        passes = PHASES[phase](state)
+        plugins.call("iree_register_passes", phase=phase, passes=passes)
+        plugins.call("iree_configure_pipeline", target=state.target, phase=phase, passes=passes)
+        PassManager(passes, observe).run(module, state)
+        if phase == "input":
+            operations = sum(count_operations(module).values())
+    for info in plugins.infos("plugin"):
+        if info.state in ("broken", "refused"):
+            state.note(f"plugin {info.name} was left out", why=info.cause)
+    return operations
+
+
+def _write_module(output: Path, module: ir.Module, state: CompilationState) -> None:
+    from iree_core.modulefile.writer import write_module
+
+    try:
+        write_module(output, state)
+    except OSError as error:
+        raise CompileError(f"Cannot write {output.parent}: {error.strerror}.") from error
+
+
+def _to_text(module: ir.Module, state: CompilationState) -> str:
+    text = module.operation.get_asm()
+    for compiled in state.kernels:
+        text += f"\n// ----- kernel {compiled.kernel.name}\n{compiled.kernel.module}"
+    return text
+
+
+def _report(
+    state: CompilationState, request: CompileRequest, operations: int, seconds: float
+) -> CompileReport:
+    return CompileReport(
+        target=f"{state.target.backend}:{state.target.spec}",
+        operations=operations,
+        dispatches=len(state.entries),
+        kernels=len(state.kernels),
+        fallbacks=list(state.fallbacks),
+        notes=list(state.report),
+        seconds=seconds,
+        timings=dict(state.timings),
+        nbytes=request.output.stat().st_size,
+    )
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
