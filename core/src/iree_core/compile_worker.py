@@ -39,7 +39,7 @@ def main(descriptor: int) -> None:
         traceback.print_exc()
         answer = CompileError(
             f"The compiler failed in an unforeseen way, {type(error).__name__}: {error}.",
-            hint=f"This is a defect of the compiler; the traceback is in {request.workdir}/log.txt.",
+            hint=f"This is a defect; the traceback is in {request.workdir}/log.txt.",
         )
     pipe.send(answer)
 
