@@ -1,0 +1,119 @@
+"""Block sizes of contractions: packed layouts of weights, register tiles, work items.
+
+Everything here is arithmetic on shapes and a :class:`~iree_core.codegen.kernel.CpuModel`; it
+neither reads nor emits IR.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from iree_core.codegen.kernel import CpuModel
+from iree_core.layout import PackedLayout
+
+_MINIMUM_ROWS = 4
+_CYCLES_PER_MICROSECOND = 4000
+_ITEM_CYCLES = 60_000
+_BYTES_PER_CYCLE = 8
+
+
+@dataclass(frozen=True)
+class RegisterBlock:
+    """The shape of a register tile: ``rows`` x ``vectors`` registers of ``lanes`` elements."""
+
+    rows: int
+    vectors: int
+    lanes: int
+
+    @property
+    def columns(self) -> int:
+        """Elements along the lane dimension."""
+        return self.vectors * self.lanes
+
+
+def vectors_per_panel(cpu: CpuModel) -> int:
+    """Return how many registers wide a panel is: two, which 8 rows turn into 16 accumulators."""
+    return 2 if cpu.vector_registers >= 16 else 1
+
+
+def panel_width(cpu: CpuModel, accumulator_bits: int) -> int:
+    """Return the lanes of a packed tile for accumulators of that width."""
+    return vectors_per_panel(cpu) * cpu.lanes(accumulator_bits)
+
+
+def packing_for(
+    cpu: CpuModel, shape: Sequence[int], lane_dim: int, order: Sequence[int], accumulator_bits: int
+) -> PackedLayout | None:
+    """Return how the constant operand of a contraction should lie in memory.
+
+    Args:
+        cpu: the processor.
+        shape: logical shape of the operand.
+        lane_dim: its dimension that is an output dimension of the contraction (N; the output
+            channels of a convolution).
+        order: its other dimensions as the reduction loops run, outermost first: batch or group
+            dimensions, then kh, kw, c.
+        accumulator_bits: width of an accumulator (32 for f32, bf16, f16 and i8 operands).
+
+    Returns:
+        The layout, or None where packing does not pay: fewer lanes than one register.
+    """
+    if shape[lane_dim] < cpu.lanes(accumulator_bits):
+        return None
+    return PackedLayout(tuple(order), lane_dim, panel_width(cpu, accumulator_bits))
+
+
+def register_rows(cpu: CpuModel, vectors: int, extent: int | None) -> int:
+    """Return how many rows a register tile has.
+
+    All accumulators, one register per vector of the other operand and one for the broadcast
+    must fit. Of the heights near that, the one that leaves the smallest remainder of ``extent``
+    is taken (None: not known, then a power of two, so that halves cover every remainder).
+    """
+    most = max(1, (cpu.vector_registers - vectors - 2) // vectors)
+    best = 8 if most >= 8 else 4 if most >= 4 else 1
+    if extent is None:
+        return best
+    if extent <= most:
+        return extent
+    candidates = range(min(most, 12), max(best - 3, 0), -1)
+
+    def cost(rows: int) -> tuple[float, int]:
+        rest = extent % rows
+        steps = extent // rows * rows + (max(rest, _MINIMUM_ROWS) if rest else 0)
+        # Short tiles load more per multiplication.
+        return steps * (1 + 0.25 / rows), abs(rows - best)
+
+    return min(candidates, key=cost)
+
+
+def block_rows(
+    cpu: CpuModel, rows: int, extent: int | None, row_bytes: int | None, panel_cycles_per_row: float
+) -> int:
+    """Return how many rows of the row dimension one work item covers, a multiple of ``rows``.
+
+    The rows' data stays in half of the L2 cache while the panels pass by, and a block is large
+    enough to be worth a work item.
+    """
+    fits = max(rows, cpu.l2_bytes // 2 // row_bytes) if row_bytes else 128
+    wanted = max(64, int(_ITEM_CYCLES / max(1.0, panel_cycles_per_row)))
+    block = min(fits, wanted)
+    if extent is not None:
+        block = min(block, extent)
+        if extent <= block * 3 // 2 and (row_bytes is None or extent * row_bytes <= cpu.l2_bytes * 3 // 4):
+            block = extent
+        else:
+            # Blocks of equal size balance better than full ones and a small last one.
+            block = -(-extent // -(-extent // block))
+    return max(rows, -(-block // rows) * rows)
+
+
+def item_cycles(multiply_adds: float, lanes: int, streamed_bytes: float) -> float:
+    """Estimate the cycles of a work item: two vector multiply-adds or 8 streamed bytes each."""
+    return max(multiply_adds / (2 * lanes), streamed_bytes / _BYTES_PER_CYCLE)
+
+
+def grain_for(cycles_per_item: float) -> int:
+    """Return how many work items take about 15 microseconds."""
+    return max(1, round(15 * _CYCLES_PER_MICROSECOND / max(1.0, cycles_per_item)))

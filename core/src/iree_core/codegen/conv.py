@@ -1,0 +1,315 @@
+"""What windows add to a contraction: padding, and which rows a window position reaches.
+
+Zero padding before a sum of products (or the identity of the reduction before pooling) has no
+effect, so it is neither stored nor computed: outer window loops run only where the window lies
+inside the image, and along the row dimension, whose window loop is unrolled, the tiles at the
+left and right border leave out the rows that would read padding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from iree_core.codegen.builder import Index, Lane, Scalar
+from iree_core.codegen.evaluate import Evaluator
+from iree_core.codegen.microkernel import Axis, Linear
+from iree_core.ir import arith, ir
+from iree_core.layout import layout_of
+
+if TYPE_CHECKING:
+    from iree_core.codegen.contraction import Contraction
+
+_MOST_UNROLLED = 11
+
+
+@dataclass(frozen=True)
+class Run:
+    """Rows ``start..stop`` of an image in tiles of ``rows`` that all meet the border alike."""
+
+    start: int
+    stop: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class _Slide:
+    """A padded coordinate ``stride * parallel + dilation * window`` of an input.
+
+    Attributes:
+        operand, position: which input, which of its coordinates.
+        parallel, window: the two loops.
+        stride, dilation: their factors.
+        low: padding before the first element.
+        size: elements of the dimension without padding, None if dynamic.
+    """
+
+    operand: int
+    position: int
+    parallel: int
+    window: int
+    stride: int
+    dilation: int
+    low: int
+    size: int | None
+
+
+def window_dims(contraction: Contraction) -> set[int]:
+    """Return the parallel loops that a window slides along."""
+    found: set[int] = set()
+    for maps in contraction.inputs:
+        for form in maps:
+            if len(form.factors) > 1:
+                found.update(d for d in form.dims if d not in contraction.reductions)
+    return found
+
+
+def needs_whole_row(contraction: Contraction) -> bool:
+    """Whether a work item must cover the row dimension: its border tiles differ."""
+    return any(s.parallel == contraction.row for s in _slides(contraction))
+
+
+def _slides(contraction: Contraction) -> list[_Slide]:
+    """Return the padded coordinates that can be handled by leaving work out."""
+    found = []
+    for number, operand in enumerate(contraction.generic.inputs):
+        if _skippable(contraction, number):
+            found += _slides_of(contraction, number, operand.owner)
+    return found
+
+
+def _slides_of(contraction: Contraction, number: int, pad: ir.OpView) -> list[_Slide]:
+    source = pad.operands[0].type
+    found = []
+    for position, form in enumerate(contraction.inputs[number]):
+        if pad.static_low[position] == 0 and pad.static_high[position] == 0:
+            continue
+        window = next(d for d in form.dims if d in contraction.reductions)
+        parallel = next(d for d in form.dims if d not in contraction.reductions)
+        size = None if source.is_dynamic_dim(position) else source.shape[position]
+        found.append(
+            _Slide(
+                number,
+                position,
+                parallel,
+                window,
+                form.factor(parallel),
+                form.factor(window),
+                pad.static_low[position],
+                size,
+            )
+        )
+    return found
+
+
+def _skippable(contraction: Contraction, number: int) -> bool:
+    """Whether leaving out what reads the padding of an input gives the same result."""
+    c = contraction
+    operand = c.generic.inputs[number]
+    if isinstance(operand.owner, ir.Block) or operand.owner.operation.name != "tensor.pad":
+        return False
+    pad = operand.owner
+    dynamic = ir.ShapedType.get_dynamic_size()
+    if any(n == dynamic or n < 0 for n in [*pad.static_low, *pad.static_high]):
+        return False
+    if not _is_identity(c, number, _padding(pad)):
+        return False
+    for position, form in enumerate(c.inputs[number]):
+        if pad.static_low[position] == 0 and pad.static_high[position] == 0:
+            continue
+        windows = [d for d in form.dims if d in c.reductions]
+        if len(form.factors) != 2 or len(windows) != 1 or form.constant:
+            return False
+        if any(f < 1 for _, f in form.factors):
+            return False
+        parallel = next(d for d in form.dims if d not in c.reductions)
+        if parallel == c.row and (
+            c.static(c.row) is None
+            or pad.operands[0].type.is_dynamic_dim(position)
+            or c.static(windows[0]) is None
+            or c.extent(windows[0]) > _MOST_UNROLLED
+        ):
+            return False
+    return True
+
+
+def _padding(pad: ir.OpView) -> float | int | None:
+    value = list(pad.regions[0].blocks[0].operations)[-1].operands[0]
+    if isinstance(value.owner, ir.Block) or value.owner.operation.name != "arith.constant":
+        return None
+    number: float | int = value.owner.attributes["value"].value
+    return number
+
+
+def _is_identity(contraction: Contraction, number: int, padding: float | int | None) -> bool:
+    """Whether a term that reads ``padding`` leaves the accumulator unchanged."""
+    body = contraction.body
+    if padding is None:
+        return False
+    if body.term == body.inputs[number]:
+        element = contraction.generic.results[0].type.element_type
+        return bool(padding == body.combiner.identity(element))
+    return (
+        padding == 0
+        and body.combiner.op in ("arith.addf", "arith.addi")
+        and _vanishes(body.term, body.inputs[number])
+    )
+
+
+def _vanishes(value: ir.Value, argument: ir.Value) -> bool:
+    """Whether ``value`` is 0 wherever ``argument`` is 0."""
+    if value == argument:
+        return True
+    if isinstance(value.owner, ir.Block):
+        return False
+    op = value.owner.operation
+    if op.name in ("arith.mulf", "arith.muli"):
+        return any(_vanishes(o, argument) for o in op.operands)
+    if op.name in ("arith.extf", "arith.extsi", "arith.extui", "arith.truncf", "arith.sitofp"):
+        return _vanishes(op.operands[0], argument)
+    return False
+
+
+class Window:
+    """How the reduction loops of one kernel meet padding.
+
+    Args:
+        contraction: the dispatch.
+        evaluator: reads tensors inside the kernel.
+        sizes: the trip count of every loop inside the kernel.
+    """
+
+    def __init__(
+        self, contraction: Contraction, evaluator: Evaluator, sizes: Sequence[Scalar]
+    ) -> None:
+        self.c, self.evaluator, self.sizes = contraction, evaluator, sizes
+        self.slides = _slides(contraction)
+        self.start = 0
+        self._outer_sizes = {
+            (s.operand, s.position): self._source_size(s) for s in self.slides
+        }
+
+    def _source_size(self, slide: _Slide) -> Scalar:
+        pad = self.c.generic.inputs[slide.operand].owner
+        return self.evaluator.shape(pad.operands[0])[slide.position]
+
+    def reader(self, number: int) -> Callable[[Sequence[Index], Lane | None], ir.Value]:
+        """Return what reads an input of the reduction at its coordinates."""
+        operand = self.c.generic.inputs[number]
+        if not isinstance(operand.type, ir.RankedTensorType):
+            return lambda *_: self.evaluator.scalar(operand)
+        if any(s.operand == number for s in self.slides):
+            pad = operand.owner
+            low = list(pad.static_low)
+            return lambda position, lane: self.evaluator.value(
+                pad.operands[0],
+                [
+                    Index(self.evaluator.builder.sub(i.base, n), i.step)
+                    for i, n in zip(position, low, strict=True)
+                ],
+                lane,
+            )
+        if layout_of(operand.type) is not None and operand in self.evaluator.buffers:
+            # The last tile is padded: what lies past the end may be read.
+            return lambda position, lane: self.evaluator.value(
+                operand, position, Lane(lane.width) if lane else None
+            )
+        return lambda position, lane: self.evaluator.value(operand, position, lane)
+
+    def axis(self, dim: int) -> Axis:
+        """Return the reduction loop over ``dim``."""
+        c = self.c
+        size = c.static(dim)
+        slide = next((s for s in self.slides if s.window == dim), None)
+        if slide is not None and slide.parallel == c.row:
+            assert size is not None
+            return Axis(dim, size, True, None, lambda k: self._active(slide, k))
+        if slide is not None:
+            return Axis(dim, self.sizes[dim], False, lambda base: self._bounds(slide, base))
+        if self._shared_by_rows(dim) and size is not None and size <= _MOST_UNROLLED:
+            return Axis(dim, size, True)
+        return Axis(dim, self.sizes[dim])
+
+    def _shared_by_rows(self, dim: int) -> bool:
+        """Whether neighbouring rows read the same elements at different window positions."""
+        c = self.c
+        innermost = c.reductions[-1] == dim
+        return innermost and any(
+            form.factor(dim) and c.row is not None and form.factor(c.row)
+            for maps in c.inputs
+            for form in maps
+        )
+
+    def enter(self, base: Mapping[int, Scalar], rows: int) -> None:
+        """Note the tile that is emitted next."""
+        self.rows = rows
+        self.start = self._representative(base)
+
+    def _representative(self, base: Mapping[int, Scalar]) -> int:
+        row = self.c.row
+        if row is None or not needs_whole_row(self.c):
+            return 0
+        number = base[row]
+        return number if isinstance(number, int) else self.run_start
+
+    def _active(self, slide: _Slide, k: int) -> list[int]:
+        return _rows_inside(slide, self.start, self.rows, k)
+
+    def _bounds(self, slide: _Slide, base: Mapping[int, Scalar]) -> tuple[Scalar, Scalar]:
+        """Return the window positions that lie inside the image."""
+        b = self.evaluator.builder
+        at = b.mul(base[slide.parallel], slide.stride)
+        before = b.max(b.sub(slide.low, at), 0)
+        first = b.ceildiv(before, slide.dilation)
+        size = self._outer_sizes[(slide.operand, slide.position)]
+        room = b.max(b.sub(b.add(size, slide.low), at), 0)
+        last = b.min(b.ceildiv(room, slide.dilation), self.sizes[slide.window])
+        return first, last
+
+    def runs(self, rows: int) -> list[Run] | None:
+        """Return the tiles of a row of the image, grouped, or None where all are alike."""
+        slides = [s for s in self.slides if s.parallel == self.c.row]
+        if not slides or self.c.row is None:
+            return None
+        extent = self.c.static(self.c.row)
+        assert extent is not None
+        found: list[Run] = []
+        previous: object = None
+        for start in range(0, extent, rows):
+            height = min(rows, extent - start)
+            signature = (height, [self._signature(s, start, height) for s in slides])
+            if signature == previous:
+                found[-1] = Run(found[-1].start, start + height, height)
+            else:
+                found.append(Run(start, start + height, height))
+            previous = signature
+        return found
+
+    def _signature(self, slide: _Slide, start: int, rows: int) -> list[list[int]]:
+        count = self.c.extent(slide.window)
+        return [_rows_inside(slide, start, rows, k) for k in range(count)]
+
+    run_start: int = 0
+
+
+def _rows_inside(slide: _Slide, start: int, rows: int, k: int) -> list[int]:
+    assert slide.size is not None
+    at = [(start + r) * slide.stride + k * slide.dilation - slide.low for r in range(rows)]
+    return [r for r, a in enumerate(at) if 0 <= a < slide.size]
+
+
+def convert_float(value: ir.Value, element: ir.Type) -> ir.Value:
+    """Return a float scalar or vector as another float type; anything else as it is."""
+    kind = value.type.element_type if isinstance(value.type, ir.VectorType) else value.type
+    if kind == element or not isinstance(element, ir.FloatType):
+        return value
+    target: ir.Type = element
+    if isinstance(value.type, ir.VectorType):
+        target = ir.VectorType.get(value.type.shape, element)
+    if element.width > kind.width:
+        return arith.ExtFOp(target, value).result
+    return arith.TruncFOp(target, value).result
+
+
+__all__ = ["Linear", "Run", "Window", "convert_float", "needs_whole_row", "window_dims"]
