@@ -149,7 +149,7 @@ def _declare_missing_parameters(model: ImportedModel) -> None:
     """Give zeros to parameters of IR that was printed without its weights."""
     import numpy as np
 
-    from iree_core.hal import dtypes
+    from iree_core import dtypes
 
     def visit(op: ir.Operation) -> ir.WalkResult:
         if op.operation.name == "flow.parameter":
