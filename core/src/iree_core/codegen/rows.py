@@ -141,8 +141,9 @@ class _Rows:
         loops = [Index(0)] * maps[0].n_dims
         for index, loop in zip(row, _row_loops(op), strict=True):
             loops[loop] = index
-        unroll = 1 if any(is_expensive(o) for o in self.plan.stages) or self.kept else _UNROLL
         written = [t for t in pending if _read_by(op, t)]
+        # Expensive code hides the latency of the accumulation by itself.
+        unroll = 1 if any(is_expensive(o) for o in _chain(op)) else _UNROLL
         saved = dict(self.evaluator.bound)
         for tensor in written:
             self.evaluator.bind(tensor, self._compute_and_keep(tensor))
@@ -366,22 +367,27 @@ def _row_value(tensor: ir.Value, value: ir.Value, row: list[Index], op: ir.OpVie
     return supply
 
 
-def _read_by(op: ir.OpView, tensor: ir.Value) -> bool:
-    """Whether a reduction reads ``tensor``, directly or through elementwise code."""
-    seen: list[ir.Value] = list(op.inputs)
+def _chain(op: ir.OpView) -> list[ir.OpView]:
+    """Return a reduction and the elementwise code that it evaluates as it goes."""
+    found = [op]
+    pending: list[ir.Value] = list(op.inputs)
     done: set[ir.Value] = set()
-    while seen:
-        value = seen.pop()
-        if value == tensor:
-            return True
+    while pending:
+        value = pending.pop()
         if value in done or isinstance(value.owner, ir.Block):
             continue
         done.add(value)
         owner = value.owner
         if owner.operation.name == "linalg.generic" and reduction_dims(owner):
             continue
-        seen += [o for o in owner.operands if isinstance(o.type, ir.RankedTensorType)]
-    return False
+        found.append(owner)
+        pending += [o for o in owner.operands if isinstance(o.type, ir.RankedTensorType)]
+    return found
+
+
+def _read_by(op: ir.OpView, tensor: ir.Value) -> bool:
+    """Whether a reduction reads ``tensor``, directly or through elementwise code."""
+    return tensor in op.inputs or any(tensor in part.results for part in _chain(op)[1:])
 
 
 def _kept(dispatch: Dispatch, plan: _Plan) -> list[ir.Value]:
