@@ -25,9 +25,14 @@ class ProgressDisplay:
     def __enter__(self) -> ProgressDisplay:
         if sys.stderr.isatty():
             from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn
+            from rich.progress import (
+                BarColumn,
+                MofNCompleteColumn,
+                SpinnerColumn,
+                TextColumn,
+                TimeElapsedColumn,
+            )
             from rich.progress import Progress as Live
-            from rich.progress import TextColumn, TimeElapsedColumn
 
             self._live = Live(
                 SpinnerColumn(),

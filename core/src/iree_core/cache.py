@@ -1,0 +1,141 @@
+"""Compiled modules kept by content, so that ``iree run model.onnx`` compiles once.
+
+A key covers all that decides the result: the model's bytes (and those of files beside it that it
+refers to), the target and this machine, the options, the versions of the core and the plugins.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from iree_core import __version__
+from iree_core.plugins import installed
+
+_CHUNK = 1 << 20
+_DEFAULT_LIMIT = 8 << 30
+
+
+def default_folder() -> Path:
+    """Return the folder for cached modules: ``$XDG_CACHE_HOME/iree/modules``."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "iree" / "modules"
+
+
+@dataclass(frozen=True)
+class ModuleCache:
+    """A folder of module files named by key, the least recently used removed first.
+
+    Attributes:
+        folder: where they are.
+        limit: bytes to keep at most; the newest file is kept in any case.
+    """
+
+    folder: Path
+    limit: int = _DEFAULT_LIMIT
+
+    def get(self, key: str, make: Callable[[Path], object]) -> tuple[Path, bool]:
+        """Return the file for ``key`` and whether it was there; else ``make(path)`` writes it.
+
+        Raises:
+            OSError: the folder cannot be written.
+            Exception: whatever ``make`` raises; nothing is kept then.
+        """
+        path = self.folder / f"{key}.vmfb"
+        with suppress(OSError):
+            os.utime(path)
+            return path, True
+        self.folder.mkdir(parents=True, exist_ok=True)
+        make(path)
+        self._trim(path)
+        return path, False
+
+    def _trim(self, newest: Path) -> None:
+        entries = []
+        for path in self.folder.glob("*.vmfb"):
+            with suppress(OSError):  # another process may trim at the same time
+                entries.append((path.stat().st_mtime, path.stat().st_size, path))
+        total = sum(size for _, size, _ in entries)
+        for _, size, path in sorted(entries):
+            if total <= self.limit:
+                break
+            if path != newest:
+                path.unlink(missing_ok=True)
+                total -= size
+
+
+def cache_key(model: Path, target: str | None, options: Mapping[str, object]) -> str:
+    """Return the key of a compilation, a hexadecimal SHA-256.
+
+    Files beside the model that belong to it (external weights) enter with name, size and time
+    of change instead of their content.
+
+    Raises:
+        OSError: the model cannot be read.
+    """
+    facts = {
+        "model": _digest(model),
+        "beside": _beside(model),
+        "target": target,
+        "machine": _machine(),
+        "options": {key: str(value) for key, value in options.items()},
+        "core": __version__,
+        "plugins": sorted(
+            f"{info.role}:{info.name}={info.distribution} {info.version}"
+            for info in installed().infos()
+        ),
+        "sources": _sources(),
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _beside(model: Path) -> list[tuple[str, int, int]]:
+    """Return name, size and time of the files whose names start like the model's or are weights."""
+    suffixes = (".data", ".bin", ".safetensors", ".weights", ".irpa", ".gguf")
+    return sorted(
+        (path.name, path.stat().st_size, path.stat().st_mtime_ns)
+        for path in model.resolve().parent.iterdir()
+        if path.name != model.name and path.suffix in suffixes and path.is_file()
+    )
+
+
+def _machine() -> str:
+    """Return what a default target depends on: the processor and its features."""
+    facts = [platform.machine(), platform.system()]
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        facts += sorted({line for line in lines if line.startswith(("model name", "flags"))})
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()
+
+
+def _sources() -> str:
+    """Return a digest of our installed code: an editable install must not serve stale modules."""
+    from importlib.util import find_spec
+
+    packages: Iterable[str] = {"iree_core"} | {
+        info.entry_point.module.partition(".")[0]
+        for info in installed().infos()
+        if info.entry_point is not None
+    }
+    digest = hashlib.sha256()
+    for package in sorted(packages):
+        spec = find_spec(package)
+        for folder in (spec.submodule_search_locations or ()) if spec else ():
+            for path in sorted(Path(folder).rglob("*.py")):
+                stat = path.stat()
+                digest.update(f"{path}{stat.st_size}{stat.st_mtime_ns}".encode())
+    return digest.hexdigest()
