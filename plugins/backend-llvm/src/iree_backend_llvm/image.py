@@ -26,21 +26,21 @@ VERSION = 1
 PAGE = 64 * 1024
 CODE_ALIGNMENT = 64
 
+# Functions compiled code may import; native/imports.c has each of them. The C library's
+# mathematics come for double and, with an f, for float.
 _MATHS = """
     sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh exp exp2 expm1 log log2
     log10 log1p pow atan2 fmod remainder cbrt hypot sqrt erf erfc tgamma lgamma floor ceil
     round rint nearbyint trunc fabs copysign fma fmin fmax ldexp frexp fdim nextafter modf
     roundeven exp10 sincos
-""".split()
-# Functions compiled code may import; native/imports.c has each of them. The C library's
-# mathematics come for double and float.
-IMPORTS = frozenset(
-    [*_MATHS, *(name + "f" for name in _MATHS)]
-    + "memcpy memmove memset memcmp malloc free abort".split()
-    + "__extendhfsf2 __extendhfdf2 __truncsfhf2 __truncdfhf2 __truncsfbf2 __truncdfbf2".split()
-    + "__gnu_h2f_ieee __gnu_f2h_ieee __powisf2 __powidf2".split()
-    + "__multi3 __divti3 __modti3 __udivti3 __umodti3".split()
-)
+"""
+_OTHERS = """
+    memcpy memmove memset memcmp malloc free abort
+    __extendhfsf2 __extendhfdf2 __truncsfhf2 __truncdfhf2 __truncsfbf2 __truncdfbf2
+    __gnu_h2f_ieee __gnu_f2h_ieee __powisf2 __powidf2
+    __multi3 __divti3 __modti3 __udivti3 __umodti3
+"""
+IMPORTS = frozenset(_MATHS.split()) | {f"{n}f" for n in _MATHS.split()} | set(_OTHERS.split())
 
 # magic, version, number of features, number of imports, reserved, code offset, code size,
 # import offset

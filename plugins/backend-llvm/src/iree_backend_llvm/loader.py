@@ -1,0 +1,141 @@
+"""Reaches the C library of ``native/`` with ctypes, and maps executables with it.
+
+Not for compiling: it imports nothing but the image format.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from iree_backend_llvm.image import Image, parse_image
+from iree_core import hal
+from iree_core.errors import DeviceError, ModuleFileError
+
+LIBRARY = Path(__file__).parent / "_native" / "libiree_local.so"
+_ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}
+
+_void_p, _size_t, _int64 = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int64
+_SIGNATURES = {
+    "iree_import_address": (_void_p, [ctypes.c_char_p]),
+    "iree_cpu_supports": (ctypes.c_int, [ctypes.c_char_p]),
+    "iree_code_map": (_void_p, [_void_p, _size_t, _size_t, _void_p, _size_t]),
+    "iree_code_unmap": (None, [_void_p, _size_t, _size_t]),
+    "iree_pool_create": (_void_p, [ctypes.c_int]),
+    "iree_pool_destroy": (None, [_void_p]),
+    "iree_list_create": (_void_p, [_void_p, _int64, _int64, _int64, _int64, _void_p, _int64]),
+    "iree_list_destroy": (None, [_void_p]),
+}
+
+
+@cache
+def library() -> ctypes.CDLL:
+    """Return the C library, loaded once.
+
+    Raises:
+        DeviceError: it was not built, or not for this system.
+    """
+    try:
+        native = ctypes.CDLL(str(LIBRARY), use_errno=True)
+        for name, (result, arguments) in _SIGNATURES.items():
+            function = getattr(native, name)
+            function.restype, function.argtypes = result, arguments
+    except (OSError, AttributeError) as error:
+        raise DeviceError(
+            f"The C library of the CPU drivers does not load: {error}.",
+            hint="Install iree-backend-llvm again; building it from source needs a C compiler.",
+        ) from error
+    # No argument types: the caller passes ctypes objects, and the call is half as long.
+    native.iree_list_execute.restype = ctypes.c_int
+    return native
+
+
+def host_arch() -> str:
+    """Return this machine's architecture as in a target triple."""
+    machine = platform.machine().lower()
+    return _ARCHITECTURES.get(machine, machine)
+
+
+def missing_features(features: Sequence[str]) -> list[str]:
+    """Return those of ``features`` that this processor lacks.
+
+    Names the library does not know are tuning hints, which no processor can lack.
+    """
+    supports = library().iree_cpu_supports
+    return [name for name in features if supports(name.encode()) == 0]
+
+
+class NativeExecutable(hal.Executable):
+    """Machine code in memory, unmapped with its last reference.
+
+    Attributes:
+        entries: names of the entry points.
+        addresses: of the entry points.
+    """
+
+    def __init__(self, data: memoryview, entries: Sequence[tuple[str, int]]) -> None:
+        """Map an image.
+
+        Raises:
+            ModuleFileError: it is damaged, or made for another processor.
+            DeviceError: the system does not allow mapping code.
+        """
+        self._base = None
+        image = parse_image(data)
+        check_host(image)
+        for name, offset in entries:
+            if not 0 <= offset < len(image.code):
+                raise ModuleFileError(f"The entry point {name!r} lies outside of the code.")
+        self._extent = (image.import_offset, len(image.imports))
+        self._base = _map(image) if len(image.code) else None
+        self.entries = tuple(name for name, _ in entries)
+        self.addresses = tuple((self._base or 0) + offset for _, offset in entries)
+
+    def __del__(self) -> None:
+        # At exit the module's globals may be gone, and the process's memory goes anyway.
+        if self._base and not sys.is_finalizing():
+            library().iree_code_unmap(self._base, *self._extent)
+
+
+def check_host(image: Image) -> None:
+    """Check that this machine runs the image.
+
+    Raises:
+        ModuleFileError: another architecture, or features this processor lacks.
+    """
+    hint = "Compile the model on this machine, or with --target=llvm-cpu:TRIPLE,cpu=NAME."
+    if image.arch != host_arch():
+        raise ModuleFileError(
+            f"The module holds {image.arch} code, this machine is {host_arch()}.", hint=hint
+        )
+    missing = missing_features(image.features)
+    if missing:
+        raise ModuleFileError(
+            f"The module's code needs processor features this machine lacks: {', '.join(missing)}.",
+            hint=hint,
+        )
+
+
+def _map(image: Image) -> int:
+    native = library()
+    addresses = [native.iree_import_address(name.encode()) for name in image.imports]
+    for name, address in zip(image.imports, addresses, strict=True):
+        if not address:
+            raise ModuleFileError(
+                f"The module's code calls {name!r}, which these drivers do not offer.",
+                hint="Upgrade iree-backend-llvm to the version the module was made with.",
+            )
+    table = (ctypes.c_void_p * len(addresses))(*addresses)
+    code = bytes(image.code)
+    base = native.iree_code_map(code, len(code), image.import_offset, table, len(addresses))
+    if not base:
+        raise DeviceError(
+            f"The system does not map the module's code: {os.strerror(ctypes.get_errno())}.",
+            hint="A security policy may forbid executable memory.",
+        )
+    return base
