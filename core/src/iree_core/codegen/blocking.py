@@ -15,6 +15,7 @@ from iree_core.layout import PackedLayout
 _MINIMUM_ROWS = 4
 _CYCLES_PER_MICROSECOND = 4000
 _ITEM_CYCLES = 60_000
+_LEAST_ITEM_CYCLES = 8_000
 _BYTES_PER_CYCLE = 8
 
 
@@ -88,24 +89,37 @@ def register_rows(cpu: CpuModel, vectors: int, extent: int | None) -> int:
     return min(candidates, key=cost)
 
 
+def item_budget(total_cycles: float) -> float:
+    """Return how many cycles a work item should take, given those of the whole kernel.
+
+    Many enough items to balance over 16 threads, as long as each is worth its setup.
+    """
+    return min(_ITEM_CYCLES, max(_LEAST_ITEM_CYCLES, total_cycles / 64))
+
+
+def even_blocks(extent: int | None, wanted: float) -> int:
+    """Return a block size of at most about ``wanted`` that divides ``extent`` evenly enough."""
+    if extent is None:
+        return 1
+    count = min(extent, max(1, int(wanted)))
+    return -(-extent // -(-extent // count))
+
+
 def block_rows(
-    cpu: CpuModel, rows: int, extent: int | None, row_bytes: int | None, panel_cycles_per_row: float
+    cpu: CpuModel, rows: int, extent: int | None, row_bytes: int | None, wanted: float
 ) -> int:
     """Return how many rows of the row dimension one work item covers, a multiple of ``rows``.
 
-    The rows' data stays in half of the L2 cache while the panels pass by, and a block is large
-    enough to be worth a work item.
+    The rows' data stays in half of the L2 cache while the panels pass by. At least 64 rows use
+    a panel, because reading it takes as long as multiplying it with a few.
     """
     fits = max(rows, cpu.l2_bytes // 2 // row_bytes) if row_bytes else 128
-    wanted = max(64, int(_ITEM_CYCLES / max(1.0, panel_cycles_per_row)))
-    block = min(fits, wanted)
+    block = min(fits, max(64, int(wanted)))
     if extent is not None:
-        block = min(block, extent)
-        if extent <= block * 3 // 2 and (row_bytes is None or extent * row_bytes <= cpu.l2_bytes * 3 // 4):
+        if extent <= block * 3 // 2:
             block = extent
-        else:
-            # Blocks of equal size balance better than full ones and a small last one.
-            block = -(-extent // -(-extent // block))
+        # Blocks of equal size balance better than full ones and a small last one.
+        block = -(-extent // -(-extent // block))
     return max(rows, -(-block // rows) * rows)
 
 

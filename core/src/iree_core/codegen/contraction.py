@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 
 from iree_core.codegen import blocking, conv
 from iree_core.codegen.builder import (
@@ -28,7 +29,7 @@ from iree_core.codegen.builder import (
 from iree_core.codegen.dispatch import Dispatch, Size, as_expr
 from iree_core.codegen.frame import Frame, make_kernel
 from iree_core.codegen.kernel import CpuModel, Kernel
-from iree_core.codegen.microkernel import Axis, Body, Linear, Operand, RegisterTile, linear, read_body
+from iree_core.codegen.microkernel import Body, Linear, Operand, RegisterTile, linear, read_body
 from iree_core.codegen.placement import Placement, placements
 from iree_core.codegen.reduction import is_reduction
 from iree_core.expr import Expr, const
@@ -276,52 +277,39 @@ def build(contraction: Contraction, cpu: CpuModel) -> Kernel:
     )
 
 
-def _plan(contraction: Contraction, cpu: CpuModel) -> _Schedule:
-    c = contraction
-    kind = accumulator_type(c)
-    lanes = cpu.lanes(element_bits(kind))
-    lane_extent = c.static(c.lane)
+def _plan(c: Contraction, cpu: CpuModel) -> _Schedule:
+    lanes = cpu.lanes(element_bits(accumulator_type(c)))
+    width = c.static(c.lane)
     vectors = blocking.vectors_per_panel(cpu)
-    if lane_extent is not None:
-        vectors = min(vectors, -(-lane_extent // lanes))
+    vectors = vectors if width is None else min(vectors, -(-width // lanes))
     fixed = None if c.row is None else c.static(c.row)
     rows = 1 if c.row is None else blocking.register_rows(cpu, vectors, fixed)
     register = blocking.RegisterBlock(rows, vectors, lanes)
-    depth = 1
-    for d in c.reductions:
-        depth *= c.extent(d)
-    cycles_per_row = depth * vectors / 2
+    depth = prod(c.extent(d) for d in c.reductions)
+    heights = [c.extent(d) for d in c.output if d != c.lane]
+    panels = -(-c.extent(c.lane) // register.columns)
+    tile_row = blocking.item_cycles(depth * register.columns, lanes, 0)
+    budget = blocking.item_budget(tile_row * prod(heights) * panels)
     block = 1
     if c.row is not None:
-        row_bytes = _row_bytes(c)
-        whole = conv.needs_whole_row(c)
-        block = blocking.block_rows(cpu, rows, fixed, row_bytes, cycles_per_row)
-        if whole and fixed is not None:
-            block = -(-fixed // rows) * rows
-    height = 1 if c.row is None else min(block, c.extent(c.row))
+        block = blocking.block_rows(cpu, rows, fixed, _row_bytes(c), budget / tile_row)
+        if conv.needs_whole_row(c):
+            block = -(-c.extent(c.row) // rows) * rows
     streamed = depth * register.columns * 4 if c.row is None else 0
-    per_panel = blocking.item_cycles(height * depth * register.columns, lanes, streamed)
-    grid: Expr = const(1)
-    layers: dict[int, int] = {}
-    remaining = per_panel
-    shared = conv.window_dims(c)
+    height = 1 if c.row is None else min(block, c.extent(c.row))
+    cost = blocking.item_cycles(height * depth * register.columns, lanes, streamed)
+    counts: dict[int, int] = {}
     for dim in reversed(c.outer):
-        fixed_dim = c.static(dim)
-        layers[dim] = 1
-        if dim in shared and fixed_dim is not None:
-            # Rows of an image: enough of them for a work item, in blocks of equal size.
-            count = min(fixed_dim, max(1, int(40_000 / max(1.0, remaining))))
-            layers[dim] = -(-fixed_dim // -(-fixed_dim // count))
-            remaining *= layers[dim]
+        counts[dim] = blocking.even_blocks(c.static(dim), budget / cost)
+        cost *= counts[dim]
+    group = blocking.even_blocks(panels, budget / cost)
+    grid: Expr = const(1)
     for dim in c.outer:
-        grid = grid * as_expr(c.extents[dim]).ceildiv(layers[dim])
+        grid = grid * as_expr(c.extents[dim]).ceildiv(counts[dim])
     if c.row is not None:
         grid = grid * as_expr(c.extents[c.row]).ceildiv(block)
-    panels = max(1, int(30_000 / max(1.0, remaining)))
-    panels = min(panels, -(-c.extent(c.lane) // register.columns))
-    grid = grid * as_expr(c.extents[c.lane]).ceildiv(register.columns * panels)
-    grain = blocking.grain_for(remaining * panels)
-    return _Schedule(register, block, panels, layers, grain, grid)
+    grid = grid * as_expr(c.extents[c.lane]).ceildiv(register.columns * group)
+    return _Schedule(register, block, group, counts, blocking.grain_for(cost * group), grid)
 
 
 def _row_bytes(c: Contraction) -> int | None:
@@ -364,7 +352,6 @@ class _Emission:
             operands=self._operands(),
             row=contraction.row,
             lane=contraction.lane,
-            axes=self._axes(),
             accumulator=self.kind,
             fused=cpu.fma,
         )
@@ -381,9 +368,6 @@ class _Emission:
         for number, maps in enumerate(self.c.inputs):
             operands.append(Operand(maps, self.window.reader(number)))
         return operands
-
-    def _axes(self) -> list[Axis]:
-        return [self.window.axis(d) for d in self.c.reductions]
 
     def emit(self) -> None:
         """Emit the loop over the work items."""
@@ -534,7 +518,8 @@ class _Emission:
             value = self.evaluator.value(init, position, lanes[v])
             initial.append(b.splat(self._to_accumulator(value), lanes[v].width))
         phases = max(1, 8 // len(spots))
-        accumulators = self.tile.emit(base, rows, lanes, initial, phases)
+        axes = self.window.axes(rows)
+        accumulators = self.tile.emit(base, rows, lanes, initial, axes, phases)
         for (_, v), position, value in zip(spots, positions, accumulators, strict=True):
             self._store(position, lanes[v], self._from_accumulator(value))
 

@@ -217,6 +217,60 @@ class Window:
             )
         return lambda position, lane: self.evaluator.value(operand, position, lane)
 
+    def axes(self, rows: int) -> list[Axis]:
+        """Return the reduction loops of the tile that was entered, outermost first."""
+        joined = self._joinable() if self._all_active(rows) else None
+        if joined is None:
+            return [self.axis(d) for d in self.c.reductions]
+        outer, inner = joined
+        # Neighbouring pixels and their channels are one contiguous run, for input and weights:
+        # walking the inner loop past its end walks the outer one.
+        length = self.evaluator.builder.mul(self.sizes[outer], self.sizes[inner])
+        rest = [self.axis(d) for d in self.c.reductions[:-2]]
+        return [*rest, Axis(outer, 1, True), Axis(inner, length)]
+
+    def _all_active(self, rows: int) -> bool:
+        slides = [s for s in self.slides if s.parallel == self.c.row]
+        return all(
+            len(active) == rows for s in slides for active in self._signature(s, self.start, rows)
+        )
+
+    def _joinable(self) -> tuple[int, int] | None:
+        """Return the two innermost reduction loops if memory holds them as one."""
+        c = self.c
+        if len(c.reductions) < 2:
+            return None
+        outer, inner = c.reductions[-2:]
+        if any(s.window == outer and s.parallel != c.row for s in self.slides):
+            return None
+        for number, maps in enumerate(c.inputs):
+            if not self._contiguous(number, maps, outer, inner):
+                return None
+        return outer, inner
+
+    def _contiguous(
+        self, number: int, maps: tuple[Linear, ...], outer: int, inner: int
+    ) -> bool:
+        tensor = self.c.generic.inputs[number]
+        if any(s.operand == number for s in self.slides):
+            tensor = tensor.owner.operands[0]
+        if tensor not in self.evaluator.buffers:
+            return False
+        layout = layout_of(tensor.type)
+        order = range(len(maps)) if layout is None else layout.order
+        uses = [p for p in order if maps[p].factor(outer) or maps[p].factor(inner)]
+        if len(uses) != 2 or uses[1] != order[-1] or uses[0] != order[-2]:
+            return False
+        first, second = maps[uses[0]], maps[uses[1]]
+        size = self.c.extents[inner]
+        return (
+            first.factor(outer) == 1
+            and first.factor(inner) == 0
+            and second.is_dim(inner)
+            and isinstance(size, int)
+            and size == tensor.type.shape[uses[1]]
+        )
+
     def axis(self, dim: int) -> Axis:
         """Return the reduction loop over ``dim``."""
         c = self.c

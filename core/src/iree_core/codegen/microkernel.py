@@ -139,7 +139,6 @@ class RegisterTile:
         body: what is computed at each point.
         operands: the inputs, in the order of the body's block arguments.
         row, lane: the loop dimensions of the tile; ``row`` is None where there is one row only.
-        axes: the reduction loops, outermost first.
         accumulator: element type of the accumulators.
         fused: multiply-add instructions exist.
     """
@@ -149,7 +148,6 @@ class RegisterTile:
     operands: Sequence[Operand]
     row: int | None
     lane: int
-    axes: Sequence[Axis]
     accumulator: ir.Type
     fused: bool = True
     _memo: dict[object, ir.Value] = field(default_factory=dict)
@@ -165,6 +163,7 @@ class RegisterTile:
         rows: int,
         lanes: Sequence[Lane],
         initial: Sequence[ir.Value],
+        axes: Sequence[Axis],
         phases: int = 1,
     ) -> list[ir.Value]:
         """Emit the loops; return the accumulators, row-major over (rows, vectors).
@@ -174,6 +173,7 @@ class RegisterTile:
             rows: height of the tile.
             lanes: the registers of a row.
             initial: the accumulators' first values.
+            axes: the reduction loops, outermost first.
             phases: independent sets of accumulators over which the innermost loop is unrolled,
                 to hide the latency of additions where a tile is small.
         """
@@ -182,7 +182,7 @@ class RegisterTile:
         state = list(initial)
         for _ in range(phases - 1):
             state += [self._identity(lanes[i % len(lanes)].width) for i in range(width)]
-        state = self._reduce(list(self.axes), dict(base), {}, range(rows), state)
+        state = self._reduce(list(axes), dict(base), {}, range(rows), state)
         for phase in range(1, phases):
             for i in range(width):
                 state[i] = self._combine(state[i], state[phase * width + i])
