@@ -1,0 +1,151 @@
+"""StableHLO operations that are sequential programs: sort, top_k, scatter, fft, solves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from iree_core.errors import CompileError
+from iree_core.ir import ir, stablehlo, tensor
+from iree_core.lowering import fft, index, scatter, solve, sort
+from iree_core.lowering.element import I32
+from iree_core.lowering.tensors import Tensor
+from iree_core.passes.diagnostics import describe_location
+from iree_core.passes.input.stablehlo_regions import (
+    as_tensor,
+    inline_region,
+    retype,
+)
+from iree_core.passes.input.support import before, integer_attribute, integers, operations, replace
+from iree_core.passes.state import CompilationState
+
+
+@dataclass(frozen=True)
+class StablehloPrograms:
+    """Emits sorts, scatters, Fourier transforms and solves as atomic loops over tensors.
+
+    Before::
+
+        %y = "stablehlo.sort"(%x) <{dimension = 1}> ({ ... }) : (tensor<4x?xf32>) -> ...
+
+    After::
+
+        %y = scf.execute_region -> tensor<4x?xf32> no_inline { ... } {flow.atomic}
+    """
+
+    name: str = "stablehlo-programs"
+
+    def run(self, module: ir.Module, state: CompilationState) -> None:
+        """Convert every such operation."""
+        for op in operations(module, _CONVERSIONS):
+            with before(op):
+                made = _CONVERSIONS[op.name](op)
+                values = [
+                    _as_result(value, result.type)
+                    for value, result in zip(made, op.results, strict=True)
+                ]
+            replace(op, values)
+
+
+def _as_result(value: Tensor, kind: ir.Type) -> ir.Value:
+    """Return a signless tensor as the type of a StableHLO result."""
+    result = ir.RankedTensorType(kind)
+    signless = ir.RankedTensorType.get(result.shape, value.element.type)
+    plain = value.value if value.type == signless else tensor.cast(signless, value.value)
+    return retype(plain, kind)
+
+
+def _sort(op: ir.Operation) -> list[Tensor]:
+    operands = [as_tensor(v) for v in op.operands]
+    axis = integer_attribute(op, "dimension", -1)
+    comparator = op.regions[0].blocks[0]
+
+    def before_(left: Sequence[ir.Value], right: Sequence[ir.Value]) -> ir.Value:
+        pairs = [v for pair in zip(left, right, strict=True) for v in pair]
+        return inline_region(comparator, pairs)[0]
+
+    return sort.sort(operands, axis, before_)
+
+
+def _top_k(op: ir.Operation) -> list[Tensor]:
+    operand = as_tensor(op.operands[0])
+    order = sort.ordering(operand.element, descending=True, nan="first")
+    return list(sort.top_k(operand, integer_attribute(op, "k"), -1, order, I32))
+
+
+def _scatter(op: ir.Operation) -> list[Tensor]:
+    count = (len(op.operands) - 1) // 2
+    operands = [as_tensor(v) for v in op.operands]
+    inputs, indices, updates = operands[:count], operands[count], operands[count + 1 :]
+    numbers = stablehlo.ScatterDimensionNumbers(op.attributes["scatter_dimension_numbers"])
+    update_window = list(numbers.update_window_dims)
+    batch = list(numbers.input_batching_dims)
+    skipped = {*numbers.inserted_window_dims, *batch}
+    operand_window = [d for d in range(inputs[0].rank) if d not in skipped]
+    points = [d for d in range(updates[0].rank) if d not in update_window]
+    vector_dim = numbers.index_vector_dim
+
+    def start(at: Sequence[ir.Value]) -> dict[int, ir.Value]:
+        found = {}
+        for place, dim in enumerate(numbers.scattered_dims_to_operand_dims):
+            position: list[index.Dim] = list(at)
+            if vector_dim < indices.rank:
+                position.insert(vector_dim, place)
+            found[dim] = scatter.read_index(indices, position)
+        for dim, index_dim in zip(batch, numbers.scatter_indices_batching_dims, strict=True):
+            found[dim] = at[index_dim - (index_dim > vector_dim)]
+        return found
+
+    def combine(old: Sequence[ir.Value], new: Sequence[ir.Value]) -> list[ir.Value]:
+        return inline_region(op.regions[0].blocks[0], [*old, *new])
+
+    window = dict(zip(update_window, operand_window, strict=True))
+    return scatter.scatter(inputs, updates, points, window, start, combine)
+
+
+def _fft(op: ir.Operation) -> list[Tensor]:
+    operand = as_tensor(op.operands[0])
+    kind = str(op.attributes["fft_type"])
+    lengths = integers(op, "fft_length", [])
+    mode = next(k for k in ("IRFFT", "RFFT", "IFFT", "FFT") if k in kind)
+    return [fft.fft(operand, lengths, mode)]
+
+
+def _cholesky(op: ir.Operation) -> list[Tensor]:
+    return [solve.cholesky(as_tensor(op.operands[0]), lower=_flag(op, "lower"))]
+
+
+def _triangular_solve(op: ir.Operation) -> list[Tensor]:
+    transpose = str(op.attributes["transpose_a"])
+    mode = next(k for k in ("NO_TRANSPOSE", "ADJOINT", "TRANSPOSE") if k in transpose)
+    a, b = (as_tensor(v) for v in op.operands)
+    if mode == "ADJOINT" and a.element.kind == "complex":
+        raise CompileError(
+            "stablehlo.triangular_solve with the adjoint of a complex matrix is not supported.",
+            where=describe_location(op.location) or None,
+            hint="Conjugate the matrix first and solve with its transpose.",
+        )
+    return [
+        solve.triangular_solve(
+            a,
+            b,
+            left=_flag(op, "left_side"),
+            lower=_flag(op, "lower"),
+            transpose=mode != "NO_TRANSPOSE",
+            unit_diagonal=_flag(op, "unit_diagonal"),
+        )
+    ]
+
+
+def _flag(op: ir.Operation, name: str) -> bool:
+    return name in op.attributes and ir.BoolAttr(op.attributes[name]).value
+
+
+_CONVERSIONS: dict[str, Callable[[ir.Operation], list[Tensor]]] = {
+    "stablehlo.sort": _sort,
+    "chlo.top_k": _top_k,
+    "stablehlo.scatter": _scatter,
+    "stablehlo.fft": _fft,
+    "stablehlo.cholesky": _cholesky,
+    "stablehlo.triangular_solve": _triangular_solve,
+}

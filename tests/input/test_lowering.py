@@ -1,0 +1,126 @@
+"""Emitters of sequential programs against numpy, for static and run-time sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from iree_core.ir import func, ir, make_context
+from iree_core.lowering import element as elements
+from iree_core.lowering import scan, sort
+from iree_core.lowering.tensors import DYNAMIC, Tensor
+
+from .execute import execute
+
+CONTEXT = make_context()
+
+
+def run(
+    build: Callable[..., Sequence[Tensor]], *inputs: NDArray, dynamic: bool = False
+) -> list[NDArray]:
+    """Build a function with ``build`` over arguments like ``inputs``, and call it."""
+    with CONTEXT, ir.Location.unknown():
+        module = ir.Module.create()
+        kinds = [elements.from_numpy(i.dtype) for i in inputs]
+        shapes = [[DYNAMIC] * i.ndim if dynamic else list(i.shape) for i in inputs]
+        types = [
+            ir.RankedTensorType.get(s, k.type) for s, k in zip(shapes, kinds, strict=True)
+        ]
+        with ir.InsertionPoint(module.body):
+            function = func.FuncOp("main", (types, []))
+        block = function.add_entry_block()
+        with ir.InsertionPoint(block):
+            arguments = [Tensor.of(a, k) for a, k in zip(block.arguments, kinds, strict=True)]
+            results = build(*arguments)
+            func.ReturnOp([r.value for r in results])
+        signature = ir.FunctionType.get(types, [r.value.type for r in results])
+        function.operation.attributes["function_type"] = ir.TypeAttr.get(signature)
+        module.operation.verify()
+        outputs = execute(module, inputs)
+    return [o.view(r.element.numpy) for o, r in zip(outputs, results, strict=True)]
+
+
+RNG = np.random.default_rng(7)
+STATIC_AND_DYNAMIC = pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
+
+
+@STATIC_AND_DYNAMIC
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_sort_along_every_axis(axis: int, dynamic: bool) -> None:
+    x = RNG.standard_normal((3, 13, 4)).astype(np.float32)
+    (y,) = run(lambda t: sort.sort([t], axis, sort.ordering(t.element)), x, dynamic=dynamic)
+    np.testing.assert_array_equal(y, np.sort(x, axis))
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 4, 5, 63, 64, 65, 1000])
+def test_argsort_is_stable_for_every_length(size: int) -> None:
+    x = RNG.integers(0, 8, size).astype(np.int32)
+    y, i = run(lambda t: sort.argsort(t, 0, sort.ordering(t.element)), x, dynamic=True)
+    np.testing.assert_array_equal(i, np.argsort(x, kind="stable"))
+    np.testing.assert_array_equal(y, np.sort(x))
+
+
+def test_sort_places_nans_as_asked() -> None:
+    x = np.array([3, np.nan, -np.inf, 1, np.nan, np.inf], np.float32)
+    last, first, down = run(
+        lambda t: [
+            *sort.sort([t], 0, sort.ordering(t.element)),
+            *sort.sort([t], 0, sort.ordering(t.element, nan="first")),
+            *sort.sort([t], 0, sort.ordering(t.element, descending=True, nan="first")),
+        ],
+        x,
+    )
+    np.testing.assert_array_equal(last, np.sort(x))
+    np.testing.assert_array_equal(first, np.roll(np.sort(x), 2))
+    np.testing.assert_array_equal(down, np.sort(x)[::-1])
+
+
+def test_unsigned_keys_compare_from_zero() -> None:
+    x = np.array([200, 3, 127, 128, 255, 0], np.uint8)
+    (y,) = run(lambda t: sort.sort([t], 0, sort.ordering(t.element)), x)
+    np.testing.assert_array_equal(y, np.sort(x))
+
+
+@STATIC_AND_DYNAMIC
+@pytest.mark.parametrize("k", [1, 3, 11, 200])
+def test_top_k_keeps_the_earlier_of_equals(k: int, dynamic: bool) -> None:
+    x = RNG.integers(-50, 50, (3, 211)).astype(np.float32)
+    y, i = run(
+        lambda t: sort.top_k(t, k, 1, sort.ordering(t.element, descending=True)),
+        x,
+        dynamic=dynamic,
+    )
+    order = np.argsort(-x, 1, kind="stable")[:, :k]
+    np.testing.assert_array_equal(i, order)
+    np.testing.assert_array_equal(y, np.take_along_axis(x, order, 1))
+
+
+@STATIC_AND_DYNAMIC
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize(
+    ("kind", "reference"),
+    [("add", np.cumsum), ("mul", np.cumprod), ("max", np.maximum.accumulate),
+     ("min", np.minimum.accumulate)],
+)  # fmt: skip
+def test_cumulative(kind: str, reference: Callable, axis: int, dynamic: bool) -> None:
+    x = RNG.standard_normal((5, 7)).astype(np.float32)
+    (y,) = run(lambda t: [scan.cumulative(t, axis, kind)], x, dynamic=dynamic)
+    np.testing.assert_allclose(y, reference(x, axis), rtol=1e-5)
+
+
+def test_cumulative_exclusive_and_reverse() -> None:
+    x = np.array([1, 2, 3, 4], np.int32)
+    a, b, c = run(
+        lambda t: [
+            scan.cumulative(t, 0, "add", exclusive=True),
+            scan.cumulative(t, 0, "add", reverse=True),
+            scan.cumulative(t, 0, "add", exclusive=True, reverse=True),
+        ],
+        x,
+    )
+    np.testing.assert_array_equal(a, [0, 1, 3, 6])
+    np.testing.assert_array_equal(b, [10, 9, 7, 4])
+    np.testing.assert_array_equal(c, [9, 7, 4, 0])
