@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from iree_core.ir import func, ir, make_context
 from iree_core.lowering import element as elements
-from iree_core.lowering import scan, sort
+from iree_core.lowering import fft, scalars, scan, scatter, solve, sort, window
 from iree_core.lowering.tensors import DYNAMIC, Tensor
 
 from .execute import execute
@@ -124,3 +124,112 @@ def test_cumulative_exclusive_and_reverse() -> None:
     np.testing.assert_array_equal(a, [0, 1, 3, 6])
     np.testing.assert_array_equal(b, [10, 9, 7, 4])
     np.testing.assert_array_equal(c, [9, 7, 4, 0])
+
+
+@STATIC_AND_DYNAMIC
+def test_scatter_nd_repeats_wraps_and_skips(dynamic: bool) -> None:
+    x = RNG.standard_normal((5, 3)).astype(np.float32)
+    places = np.array([[1], [-1], [1], [9]], np.int64)
+    updates = RNG.standard_normal((4, 3)).astype(np.float32)
+    # The length of index vectors decides the rank of the updates: it is always static.
+    (y,) = run(
+        lambda t, i, u: [scatter.scatter_nd(t, i, u, "add")], x, places, updates, dynamic=False
+    )
+    want = x.copy()
+    np.add.at(want, [1, 4, 1], updates[:3])
+    np.testing.assert_allclose(y, want, rtol=1e-6)
+    (y,) = run(
+        lambda t, i, u: [scatter.scatter_elements(t, i, u, 0, "max")],
+        x,
+        np.array([[0, 1, 2]], np.int64),
+        updates[:1],
+        dynamic=dynamic,
+    )
+    want = x.copy()
+    np.maximum.at(want, ([0, 1, 2], [0, 1, 2]), updates[0])
+    np.testing.assert_array_equal(y, want)
+
+
+def test_gather_nd_with_batch() -> None:
+    x = RNG.standard_normal((2, 4, 5, 3)).astype(np.float32)
+    places = np.array([[[0, 1], [3, -1]], [[2, 2], [-4, 0]]], np.int64)
+    (y,) = run(lambda t, i: [scatter.gather_nd(t, i, 1)], x, places)
+    want = np.stack([[x[b, i, j] for i, j in places[b]] for b in range(2)])
+    np.testing.assert_array_equal(y, want)
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 8, 12, 15, 64])
+@STATIC_AND_DYNAMIC
+def test_dft(length: int, dynamic: bool) -> None:
+    x = (RNG.standard_normal((2, length)) + 1j * RNG.standard_normal((2, length))).astype(
+        np.complex64
+    )
+    y, back = run(
+        lambda t: [
+            fft.join(fft.dft(fft.split(t), 1)),
+            fft.join(fft.dft(fft.split(t), 1, inverse=True)),
+        ],
+        x,
+        dynamic=dynamic,
+    )
+    np.testing.assert_allclose(y, np.fft.fft(x), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(back, np.fft.ifft(x), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("length", [7, 8])
+def test_real_transforms_over_two_axes(length: int) -> None:
+    x = RNG.standard_normal((3, 4, length))
+    (y,) = run(lambda t: [fft.fft(t, [4, length], "RFFT")], x)
+    np.testing.assert_allclose(y, np.fft.rfftn(x, axes=(1, 2)), atol=1e-10)
+    (back,) = run(lambda t: [fft.fft(t, [4, length], "IRFFT")], y)
+    np.testing.assert_allclose(back, x, atol=1e-10)
+
+
+@STATIC_AND_DYNAMIC
+def test_reduce_window_pads_strides_and_dilates(dynamic: bool) -> None:
+    x = RNG.standard_normal((2, 9)).astype(np.float32)
+
+    def build(t: Tensor) -> list[Tensor]:
+        windows = [window.Window(), window.Window(size=3, stride=2, dilation=2, low=1, high=2)]
+        zero = [scalars.constant(0.0, t.element)]
+        return window.reduce_window(
+            [t], windows, zero, lambda acc, x: [scalars.add(acc[0], x[0], t.element)]
+        )
+
+    (y,) = run(build, x, dynamic=dynamic)
+    padded = np.pad(x, ((0, 0), (1, 2)))
+    want = np.stack([padded[:, i : i + 5 : 2].sum(1) for i in range(0, 8, 2)], 1)
+    np.testing.assert_allclose(y, want, rtol=1e-5, atol=1e-6)
+
+
+@STATIC_AND_DYNAMIC
+@pytest.mark.parametrize("left", [True, False])
+@pytest.mark.parametrize("lower", [True, False])
+@pytest.mark.parametrize("transpose", [True, False])
+def test_triangular_solve(left: bool, lower: bool, transpose: bool, dynamic: bool) -> None:
+    a = RNG.standard_normal((2, 4, 4)) + 4 * np.eye(4)
+    b = RNG.standard_normal((2, 4, 3) if left else (2, 3, 4))
+    (x,) = run(
+        lambda s, t: [
+            solve.triangular_solve(s, t, left=left, lower=lower, transpose=transpose)
+        ],
+        a,
+        b,
+        dynamic=dynamic,
+    )
+    triangle = np.tril(a) if lower else np.triu(a)
+    op = triangle.transpose(0, 2, 1) if transpose else triangle
+    np.testing.assert_allclose(op @ x if left else x @ op, b, atol=1e-10)
+
+
+@pytest.mark.parametrize("lower", [True, False])
+@pytest.mark.parametrize("dtype", [np.float64, np.complex128])
+def test_cholesky(lower: bool, dtype: type) -> None:
+    root = RNG.standard_normal((2, 5, 5)).astype(dtype)
+    if dtype is np.complex128:
+        root = root + 1j * RNG.standard_normal((2, 5, 5))
+    a = root @ root.conj().transpose(0, 2, 1) + np.eye(5)
+    (factor,) = run(lambda t: [solve.cholesky(t, lower=lower)], a)
+    want = np.linalg.cholesky(a)
+    want = want if lower else want.conj().transpose(0, 2, 1)
+    np.testing.assert_allclose(factor, want, atol=1e-10)
