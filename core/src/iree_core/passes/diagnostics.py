@@ -18,6 +18,8 @@ def describe_location(location: ir.Location) -> str:
 
 
 def _collect(location: ir.Location, names: list[str], files: list[str]) -> None:
+    if type(location) is ir.Location:  # diagnostics do not give the precise class
+        location = ir.Location.from_attr(location.attr, location.attr.context)
     if isinstance(location, ir.NameLoc):
         names.append(location.name_str)
         _collect(location.child_loc, names, files)
