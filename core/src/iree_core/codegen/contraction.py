@@ -30,12 +30,14 @@ from iree_core.codegen.dispatch import Dispatch, Size, as_expr
 from iree_core.codegen.frame import Frame, make_kernel
 from iree_core.codegen.kernel import CpuModel, Kernel
 from iree_core.codegen.microkernel import Body, Linear, Operand, RegisterTile, linear, read_body
+from iree_core.codegen.panel import Panel, PanelPacker
 from iree_core.codegen.placement import Placement, placements
 from iree_core.codegen.reduction import is_reduction
 from iree_core.expr import Expr, const
 from iree_core.ir import ir
 from iree_core.layout import layout_of
 
+_ROWS_WORTH_PACKING = 32
 _ASSUMED = 128
 """What an unknown dimension is taken for where only speed depends on it."""
 
@@ -262,6 +264,8 @@ class _Schedule:
     depth: dict[int, int]
     grain: int
     grid: Expr
+    panel: Panel | None
+    scratch: Expr
 
 
 def build(contraction: Contraction, cpu: CpuModel) -> Kernel:
@@ -273,6 +277,7 @@ def build(contraction: Contraction, cpu: CpuModel) -> Kernel:
         "conv" if windows else "contraction",
         schedule.grid,
         lambda frame: _Emission(contraction, schedule, cpu, frame).emit(),
+        scratch=schedule.scratch,
         grain=schedule.grain,
     )
 
@@ -309,7 +314,38 @@ def _plan(c: Contraction, cpu: CpuModel) -> _Schedule:
     if c.row is not None:
         grid = grid * as_expr(c.extents[c.row]).ceildiv(block)
     grid = grid * as_expr(c.extents[c.lane]).ceildiv(register.columns * group)
-    return _Schedule(register, block, group, counts, blocking.grain_for(cost * group), grid)
+    panel = _run_time_panel(c, prod(heights) if heights else 1)
+    scratch = const(0)
+    if panel is not None:
+        scratch = const(register.columns * _panel_bytes(c, panel))
+        for dim in panel.reductions:
+            scratch = scratch * as_expr(c.extents[dim])
+    grain = blocking.grain_for(cost * group)
+    return _Schedule(register, block, group, counts, grain, grid, panel, scratch)
+
+
+def _panel_bytes(c: Contraction, panel: Panel) -> int:
+    return element_bits(c.generic.inputs[panel.operand].type.element_type) // 8
+
+
+def _run_time_panel(c: Contraction, rows: int) -> Panel | None:
+    """Return the operand along the lanes if its panels are worth packing at run time."""
+    for number, (maps, operand) in enumerate(zip(c.inputs, c.generic.inputs, strict=True)):
+        loops = {d for form in maps for d in form.dims}
+        if c.lane not in loops or c.row in loops or any(len(f.factors) > 1 for f in maps):
+            continue
+        if layout_of(operand.type) is not None:
+            continue
+        reductions = tuple(d for d in c.reductions if d in loops)
+        if not reductions or not isinstance(operand.type, ir.RankedTensorType):
+            continue
+        last = maps[-1].dims
+        contiguous = c.lane in last
+        plain = operand in c.dispatch.tensors
+        if contiguous and (rows < _ROWS_WORTH_PACKING or (plain and c.row is None)):
+            continue
+        return Panel(number, maps, reductions, c.lane, reductions[-1] in last)
+    return None
 
 
 def _row_bytes(c: Contraction) -> int | None:
@@ -346,6 +382,8 @@ class _Emission:
         self.sizes = self.evaluator.loop_sizes(contraction.generic)
         self.kind = accumulator_type(contraction)
         self.window = conv.Window(contraction, self.evaluator, self.sizes)
+        self.packer = self._packer()
+        self.column: Scalar = 0
         self.tile = RegisterTile(
             evaluator=self.evaluator,
             body=contraction.body,
@@ -366,8 +404,37 @@ class _Emission:
     def _operands(self) -> list[Operand]:
         operands = []
         for number, maps in enumerate(self.c.inputs):
-            operands.append(Operand(maps, self.window.reader(number)))
+            panel = self.s.panel
+            if panel is not None and panel.operand == number:
+                dims = (*panel.reductions, panel.lane)
+                forms = tuple(Linear(((d, 1),)) for d in dims)
+                operands.append(Operand(forms, self._read_panel))
+            else:
+                operands.append(Operand(maps, self.window.reader(number)))
         return operands
+
+    def _packer(self) -> PanelPacker | None:
+        panel = self.s.panel
+        if panel is None:
+            return None
+        assert self.frame.scratch is not None
+        return PanelPacker(
+            self.evaluator,
+            panel,
+            self.window.reader(panel.operand),
+            self.sizes,
+            self.frame.scratch,
+            0,
+            self.c.generic.inputs[panel.operand].type.element_type,
+            self.s.register.columns,
+        )
+
+    def _read_panel(self, position: Sequence[Index], lane: Lane | None) -> ir.Value:
+        assert self.packer is not None
+        *reductions, column = position
+        loops = dict(zip(self.packer.panel.reductions, reductions, strict=True))
+        start = self.b.sub(column.base, self.column)
+        return self.packer.load(loops | {self.c.lane: Index(start, column.step)}, lane)
 
     def emit(self) -> None:
         """Emit the loop over the work items."""
@@ -438,6 +505,8 @@ class _Emission:
         """Emit everything a work item does in one panel."""
         c = self.c
         base: dict[int, Scalar] = {c.lane: column}
+        self.packed = self.packer is None
+        self.column = column
         self._outer(list(zip(c.outer, blocks, strict=False)), blocks, base, lanes)
 
     def _outer(
@@ -447,6 +516,7 @@ class _Emission:
         base: dict[int, Scalar],
         lanes: list[Lane],
     ) -> None:
+        self._pack_when_known(base, lanes)
         if not dims:
             self._row_loop(blocks[-1] if self.c.row is not None else 0, base, lanes)
             return
@@ -463,6 +533,16 @@ class _Emission:
             return []
 
         self._loop(start, stop, 1, body)
+
+    def _pack_when_known(self, base: Mapping[int, Scalar], lanes: list[Lane]) -> None:
+        """Pack the panel as soon as every outer loop that it depends on is entered."""
+        if self.packed or self.packer is None:
+            return
+        panel = self.packer.panel
+        needed = {d for form in panel.maps for d in form.dims} - set(panel.reductions)
+        if needed <= set(base):
+            self.packer.pack(base, lanes)
+            self.packed = True
 
     def _row_loop(self, block: Scalar, base: dict[int, Scalar], lanes: list[Lane]) -> None:
         b, c, s = self.b, self.c, self.s
