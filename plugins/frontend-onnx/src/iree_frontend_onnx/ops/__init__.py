@@ -1,0 +1,1 @@
+"""Operator lowerings, one file per family; see ``iree_frontend_onnx.registry``."""

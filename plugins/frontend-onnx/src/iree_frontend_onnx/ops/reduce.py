@@ -1,0 +1,189 @@
+"""Reductions over axes: sums, means, norms, extrema, ArgMax."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from iree_core.ir import arith, ir, linalg, math
+from iree_core.lowering import index, scalars, tensors
+from iree_core.lowering.element import I64, ElementType
+from iree_core.lowering.structured import affine_map, elementwise, generic, reduce
+from iree_core.lowering.tensors import Tensor
+from iree_frontend_onnx.registry import Node, lowering
+from iree_frontend_onnx.values import Value
+
+Scalar1 = Callable[[ir.Value, ElementType], ir.Value]
+
+
+def same(v: ir.Value, _: ElementType) -> ir.Value:
+    """Return ``v``."""
+    return v
+
+
+def total(
+    x: Tensor,
+    axes: Sequence[int],
+    prepare: Scalar1 = same,
+    finish: Scalar1 = same,
+    *,
+    keep_dims: bool = True,
+) -> Tensor:
+    """Return finish(sum(prepare(x))) over ``axes``, summed in the accumulator type."""
+    e, wide = x.element, x.element.accumulator
+
+    def add(v: ir.Value, acc: ir.Value) -> ir.Value:
+        return scalars.add(acc, prepare(scalars.convert(v, e, wide), wide), wide)
+
+    result = reduce([x], axes, 0, wide, add, keep_dims=keep_dims)
+    if finish is same and wide == e:
+        return result
+    return elementwise([result], e, lambda v: scalars.convert(finish(v, wide), wide, e))
+
+
+def mean(x: Tensor, axes: Sequence[int], *, keep_dims: bool = True) -> Tensor:
+    """Return the mean over ``axes``."""
+    count = index.product(x.dims[a] for a in axes)
+    outside = None if isinstance(count, int) else index.value(count)
+
+    def divide(v: ir.Value, e: ElementType) -> ir.Value:
+        if outside is None:
+            number = scalars.constant(count, e)  # type: ignore[arg-type]
+        else:
+            number = scalars.convert(arith.index_cast(I64.type, outside), I64, e)
+        return scalars.div(v, number, e)
+
+    return total(x, axes, finish=divide, keep_dims=keep_dims)
+
+
+def _square(v: ir.Value, e: ElementType) -> ir.Value:
+    return scalars.mul(v, v, e)
+
+
+def _log(v: ir.Value, _: ElementType) -> ir.Value:
+    return math.log(v)
+
+
+def _sqrt(v: ir.Value, e: ElementType) -> ir.Value:
+    if e.is_float:
+        return math.sqrt(v)
+    from iree_core.lowering.element import F64
+
+    return scalars.convert(math.sqrt(scalars.convert(v, e, F64)), F64, e)
+
+
+def reduction_axes(node: Node, rank: int) -> tuple[list[int], bool]:
+    """Return axes and keepdims; no axes at all mean all, or none with noop_with_empty_axes."""
+    given = node.attr("axes")
+    if given is None and node.has(1):
+        given = node.ints(1, "the axes")
+    keep = bool(node.attr("keepdims", 1))
+    if not given:
+        nothing = node.attr("noop_with_empty_axes", 0)
+        return ([] if nothing else list(range(rank))), keep
+    return sorted({node.normalize_axis(int(a), rank) for a in given}), keep
+
+
+@lowering(
+    "ReduceSum", "ReduceMean", "ReduceProd", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2",
+    "ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp",
+)  # fmt: skip
+def reduction(node: Node) -> Tensor | Value:
+    """All reductions of one tensor."""
+    value = node.value(0)
+    items = value.tracked_items()
+    if node.op == "ReduceProd" and items is not None and node.attr("axes") in (None, [0]):
+        return Value(items=[index.product(items)], rank=node.attr("keepdims", 1), element=value.element)
+    x = node.tensor(0)
+    axes, keep = reduction_axes(node, x.rank)
+    e = x.element
+    if node.op == "ReduceSum":
+        return x if not axes else total(x, axes, keep_dims=keep)
+    if node.op == "ReduceMean":
+        return x if not axes else mean(x, axes, keep_dims=keep)
+    if node.op == "ReduceL1":
+        return total(x, axes, scalars.absolute, keep_dims=keep)
+    if node.op == "ReduceL2":
+        return total(x, axes, _square, _sqrt, keep_dims=keep)
+    if node.op == "ReduceSumSquare":
+        return total(x, axes, _square, keep_dims=keep)
+    if node.op == "ReduceLogSum":
+        return total(x, axes, finish=_log, keep_dims=keep)
+    if node.op == "ReduceLogSumExp":
+        return _log_sum_exp(x, axes, keep)
+    if not axes:
+        return x
+    if node.op == "ReduceProd":
+        wide = e.accumulator
+        product = reduce(
+            [x], axes, 1, wide,
+            lambda v, acc: scalars.mul(acc, scalars.convert(v, e, wide), wide), keep_dims=keep,
+        )  # fmt: skip
+        return product if wide == e else elementwise(
+            [product], e, lambda v: scalars.convert(v, wide, e)
+        )
+    return extremum(x, axes, node.op == "ReduceMax", keep_dims=keep)
+
+
+def extremum(x: Tensor, axes: Sequence[int], largest: bool, *, keep_dims: bool = True) -> Tensor:
+    """Return maximum or minimum over ``axes`` (logical or / and for i1)."""
+    e = x.element
+    if e.kind == "bool":
+        build, initial = (arith.ori, 0) if largest else (arith.andi, 1)
+        return reduce([x], axes, initial, e, lambda v, acc: build(acc, v), keep_dims=keep_dims)
+    combine = scalars.maximum if largest else scalars.minimum
+    initial = scalars.lowest(e) if largest else scalars.highest(e)
+    return reduce([x], axes, initial, e, lambda v, acc: combine(acc, v, e), keep_dims=keep_dims)
+
+
+def _log_sum_exp(x: Tensor, axes: Sequence[int], keep: bool) -> Tensor:
+    """max + log(sum(exp(x - max))), the maximum taken as 0 where it is infinite."""
+    e = x.element
+    top = extremum(x, axes, True)
+
+    def finite(v: ir.Value) -> ir.Value:
+        infinite = scalars.compare("eq", math.absf(v), scalars.constant(float("inf"), e), e)
+        return arith.select(infinite, scalars.constant(0.0, e), v)
+
+    top = elementwise([top], e, finite)
+    shifted = elementwise([x, top], e, lambda v, m: arith.subf(v, m))
+    summed = total(shifted, axes, lambda v, _: math.exp(v), _log)
+    result = elementwise([summed, top], e, lambda v, m: arith.addf(v, m))
+    return result if keep else tensors.squeeze(result, axes)
+
+
+@lowering("ArgMax", "ArgMin")
+def arg_extremum(node: Node) -> Tensor:
+    """Where the extremum is: the first such position, or the last."""
+    x = node.tensor(0)
+    axis = node.axis(x.rank)
+    last = bool(node.attr("select_last_index", 0))
+    places = arg_reduce(x, axis, node.op == "ArgMax", last)
+    return places if node.attr("keepdims", 1) else tensors.squeeze(places, [axis])
+
+
+def arg_reduce(x: Tensor, axis: int, largest: bool, last: bool) -> Tensor:
+    """Return positions (i64, the axis kept as 1) of the extremum along ``axis``."""
+    e = x.element
+    dims = [1 if a == axis else d for a, d in enumerate(x.dims)]
+    start = scalars.lowest(e) if largest else scalars.highest(e)
+    inits = [tensors.fill(dims, e, start), tensors.fill(dims, I64, -1)]
+
+    def body(v: ir.Value, best: ir.Value, where: ir.Value) -> list[ir.Value]:
+        strict = "gt" if largest else "lt"
+        predicate = strict.replace("t", "e") if last else strict
+        better = scalars.compare(predicate, v, best, e)
+        unset = scalars.compare("lt", where, scalars.constant(0, I64), I64)
+        better = arith.ori(better, unset)
+        position = arith.index_cast(I64.type, linalg.index(axis))
+        return [arith.select(better, v, best), arith.select(better, position, where)]
+
+    identity = affine_map(x.rank, list(range(x.rank)))
+    out = affine_map(x.rank, [None if a == axis else a for a in range(x.rank)])
+    _, places = generic(
+        [x.value],
+        [t.value for t in inits],
+        [identity, out, out],
+        [a == axis for a in range(x.rank)],
+        body,
+    )
+    return Tensor(places, tuple(dims), I64)
