@@ -28,11 +28,17 @@ def build_kernel(dispatch: str, target: CpuModel) -> Kernel:
 
 def schedule(dispatch: Dispatch, target: CpuModel) -> Kernel:
     """Return the kernel of the first schedule that takes ``dispatch``."""
+    from iree_core.codegen.contraction import build_contraction
     from iree_core.codegen.elementwise import build_elementwise
     from iree_core.codegen.rows import build_rows
 
     reasons = []
-    for name, build in (("rows", build_rows), ("elementwise", build_elementwise)):
+    schedules = (
+        ("contraction", build_contraction),
+        ("rows", build_rows),
+        ("elementwise", build_elementwise),
+    )
+    for name, build in schedules:
         try:
             return build(dispatch, target)
         except NotScheduled as reason:

@@ -110,11 +110,10 @@ def block_rows(
 ) -> int:
     """Return how many rows of the row dimension one work item covers, a multiple of ``rows``.
 
-    The rows' data stays in half of the L2 cache while the panels pass by. At least 64 rows use
-    a panel, because reading it takes as long as multiplying it with a few.
+    The rows' data stays in half of the L2 cache while the panels pass by.
     """
     fits = max(rows, cpu.l2_bytes // 2 // row_bytes) if row_bytes else 128
-    block = min(fits, max(64, int(wanted)))
+    block = min(fits, int(wanted))
     if extent is not None:
         if extent <= block * 3 // 2:
             block = extent

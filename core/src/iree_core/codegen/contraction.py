@@ -268,6 +268,18 @@ class _Schedule:
     scratch: Expr
 
 
+def build_contraction(dispatch: Dispatch, cpu: CpuModel) -> Kernel:
+    """Schedule a dispatch around one contraction or window.
+
+    Raises:
+        NotScheduled: it is not of that form.
+    """
+    contraction = match_contraction(dispatch)
+    if contraction is None:
+        raise NotScheduled("no single contraction whose results are stored from its tiles")
+    return build(contraction, cpu)
+
+
 def build(contraction: Contraction, cpu: CpuModel) -> Kernel:
     """Return the kernel of a dispatch that :func:`match_contraction` recognised."""
     schedule = _plan(contraction, cpu)
@@ -295,9 +307,12 @@ def _plan(c: Contraction, cpu: CpuModel) -> _Schedule:
     panels = -(-c.extent(c.lane) // register.columns)
     tile_row = blocking.item_cycles(depth * register.columns, lanes, 0)
     budget = blocking.item_budget(tile_row * prod(heights) * panels)
+    panel = _run_time_panel(c, prod(heights))
     block = 1
     if c.row is not None:
-        block = blocking.block_rows(cpu, rows, fixed, _row_bytes(c), budget / tile_row)
+        least = 64 if panel is None else 256
+        wanted = max(least, budget / tile_row)
+        block = blocking.block_rows(cpu, rows, fixed, _row_bytes(c), wanted)
         if conv.needs_whole_row(c):
             block = -(-c.extent(c.row) // rows) * rows
     streamed = depth * register.columns * 4 if c.row is None else 0
@@ -314,7 +329,6 @@ def _plan(c: Contraction, cpu: CpuModel) -> _Schedule:
     if c.row is not None:
         grid = grid * as_expr(c.extents[c.row]).ceildiv(block)
     grid = grid * as_expr(c.extents[c.lane]).ceildiv(register.columns * group)
-    panel = _run_time_panel(c, prod(heights) if heights else 1)
     scratch = const(0)
     if panel is not None:
         scratch = const(register.columns * _panel_bytes(c, panel))

@@ -204,14 +204,14 @@ class RegisterTile:
             return self._step(base, offsets, rows, state)
         axis, rest = axes[0], axes[1:]
         if axis.unrolled:
-            for k in range(int(axis.extent)):  # type: ignore[arg-type]
+            for k in range(_number(axis.extent)):
                 active = axis.active(k) if axis.active else rows
                 if active:
                     at = offsets | {axis.dim: k}
                     state = self._reduce(rest, base | {axis.dim: 0}, at, active, state)
             return state
         start, stop = axis.bounds(base) if axis.bounds else (0, axis.extent)
-        count = len(rows) and len(self._lanes) * self._rows
+        count = len(self._lanes) * self._rows
         phases = len(state) // count
         if rest or phases == 1:
             return self._loop(axis, start, stop, 1, 1, rest, base, offsets, rows, state)
@@ -350,6 +350,12 @@ class _Point:
     offsets: Mapping[int, int]
     row: int
     vector: int
+
+
+def _number(extent: Scalar) -> int:
+    if not isinstance(extent, int):
+        raise NotScheduled("an unrolled loop without a static trip count")
+    return extent
 
 
 def _is_vector(value: ir.Value) -> bool:

@@ -60,8 +60,10 @@ class Placement:
         return current
 
     def innermost(self) -> int | None:
-        """Return which dimension of the computed tensor is the last one of the result."""
-        rank = None
+        """Return which dimension of the computed tensor is the last one of the result.
+
+        Counted from the end (-1 is the last one); None where it is none.
+        """
         last: int | None = -1
         for step in reversed(self.steps):
             if last is None:
@@ -69,12 +71,11 @@ class Placement:
             if step.permutation is not None:
                 last = step.permutation[last]
             elif step.expands:
-                last = next((n for n, g in enumerate(step.groups) if g[-1] == last), None) if (
-                    last != -1
-                ) else len(step.groups) - 1
+                ends = [group[-1] for group in step.groups if group]
+                target = last % len(step.sizes)
+                last = ends.index(target) if target in ends else None
             else:
-                last = step.groups[last][-1]
-        del rank
+                last = step.groups[last][-1] if step.groups[last] else None
         return last
 
 
@@ -105,9 +106,11 @@ def _steps_to(
         known[tensor] = _through_generic(op, tensor, computed, known)
     elif name in ("tensor.expand_shape", "tensor.collapse_shape", "tensor.cast"):
         before = _steps_to(op.operands[0], computed, known)
-        step = None if name == "tensor.cast" else _reshape(op, name == "tensor.expand_shape")
-        if before is not None and step is not False:
-            known[tensor] = before if step is None else (*before, step)
+        if before is not None and name == "tensor.cast":
+            known[tensor] = before
+        elif before is not None:
+            step = _reshape(op, name == "tensor.expand_shape")
+            known[tensor] = (*before, step) if step is not None else None
     return known[tensor]
 
 
@@ -138,11 +141,11 @@ def _through_generic(
     return None
 
 
-def _reshape(op: ir.OpView, expands: bool) -> Step | bool:
+def _reshape(op: ir.OpView, expands: bool) -> Step | None:
     wide = (op.result if expands else op.operands[0]).type
     groups = tuple(tuple(a.value for a in g) for g in op.attributes["reassociation"])
     if any(wide.is_dynamic_dim(d) for group in groups for d in group[1:]):
-        return False
+        return None
     dynamic = [wide.is_dynamic_dim(d) for d in range(wide.rank)]
     sizes = tuple(0 if unknown else n for n, unknown in zip(wide.shape, dynamic, strict=True))
     return Step(None, groups, sizes, expands)
