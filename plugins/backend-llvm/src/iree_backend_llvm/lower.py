@@ -59,8 +59,10 @@ def lower_kernel(kernel: Kernel, context: ir.Context, target: CpuModel) -> str:
         arguments = [a.type for a in function.regions[0].blocks[0].arguments]
         _hoist_allocations(function)
         _pass_pointers(function)
-        math_expand.expand(module, fma=target.fma)
         try:
+            if "complex." in kernel.module:
+                run_pipeline(module, "builtin.module(convert-complex-to-standard)", verify=False)
+            math_expand.expand(module, fma=target.fma)
             run_pipeline(module, f"builtin.module({','.join(_TO_LLVM)})", verify=False)
         except ir.MLIRError as error:
             raise CompileError(f"Lowering {kernel.name} failed: {error}") from error
