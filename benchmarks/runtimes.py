@@ -1,0 +1,166 @@
+"""The runtimes of the comparison behind one face: build, load, call.
+
+Each class is used in a process of its own (see ``worker.py``), so that thread pools, allocators
+and memory peaks do not mix.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+Inputs = dict[str, np.ndarray]
+Call = Callable[[], Sequence[np.ndarray]]
+
+
+class Runtime(ABC):
+    """One way to run an ONNX file."""
+
+    name: str
+
+    def build(self, model: Path, folder: Path) -> Path:
+        """Compile ahead of time and return what is loaded (the model itself by default)."""
+        return model
+
+    @abstractmethod
+    def load(self, built: Path, threads: int, inputs: Inputs) -> Call:
+        """Return a function that runs the model once on ``inputs``."""
+
+
+class Ours(Runtime):
+    """This project, default options."""
+
+    name = "iree (this project)"
+
+    def build(self, model: Path, folder: Path) -> Path:
+        out = folder / f"{model.stem}.ours.vmfb"
+        command = [sys.executable, "-m", "iree_core.cli", "compile", str(model), "-o", str(out)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return out
+
+    def load(self, built: Path, threads: int, inputs: Inputs) -> Call:
+        import iree_core
+
+        device = "local-sync" if threads == 1 else "local-task"
+        main = iree_core.load(built, device=device, threads=threads).main
+        arrays = list(inputs.values())
+
+        def call() -> Sequence[np.ndarray]:
+            result = main(*arrays)
+            return result if isinstance(result, tuple) else (result,)
+
+        return call
+
+
+class Iree(Runtime):
+    """IREE with its best flags for CPUs."""
+
+    name = "IREE 3.13"
+    convolutional = ("mobilenetv2", "resnet50", "vit")
+
+    def build(self, model: Path, folder: Path) -> Path:
+        imported, out = folder / f"{model.stem}.iree.mlir", folder / f"{model.stem}.iree.vmfb"
+        subprocess.run(
+            [_tool("iree-import-onnx"), str(model), "-o", str(imported)], check=True
+        )
+        flags = [
+            "--iree-hal-target-device=local",
+            "--iree-hal-local-target-device-backends=llvm-cpu",
+            "--iree-llvmcpu-target-cpu=host",
+            "--iree-opt-data-tiling",
+        ]
+        if model.stem in self.convolutional:
+            flags.append("--iree-global-opt-use-im2col-for-convs")
+        subprocess.run([_tool("iree-compile"), str(imported), "-o", str(out), *flags], check=True)
+        return out
+
+    def load(self, built: Path, threads: int, inputs: Inputs) -> Call:
+        from iree import runtime
+
+        if threads == 1:
+            config = runtime.Config("local-sync")
+        else:
+            runtime.flags.parse_flags(f"--task_topology_group_count={threads}")
+            config = runtime.Config("local-task")
+        context = runtime.SystemContext(config=config)
+        module = runtime.VmModule.mmap(context.instance, str(built))
+        context.add_vm_module(module)
+        entry = next(n for n in module.function_names if "$" not in n and "__" not in n)
+        function = context.modules[module.name][entry]
+        arrays = [runtime.asdevicearray(config.device, a) for a in inputs.values()]
+
+        def call() -> Sequence[np.ndarray]:
+            result = function(*arrays)
+            results = result if isinstance(result, list | tuple) else [result]
+            return [np.asarray(r) for r in results]
+
+        return call
+
+
+class OnnxRuntime(Runtime):
+    """ONNX Runtime, CPU provider, all optimisations."""
+
+    name = "ONNX Runtime"
+
+    def load(self, built: Path, threads: int, inputs: Inputs) -> Call:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        session = onnxruntime.InferenceSession(
+            str(built), options, providers=["CPUExecutionProvider"]
+        )
+        return lambda: session.run(None, inputs)
+
+
+class OpenVino(Runtime):
+    """OpenVINO, CPU plugin, latency hint, float32."""
+
+    name = "OpenVINO"
+
+    def load(self, built: Path, threads: int, inputs: Inputs) -> Call:
+        import openvino
+
+        compiled = openvino.Core().compile_model(
+            str(built), "CPU",
+            {
+                "INFERENCE_NUM_THREADS": threads,
+                "NUM_STREAMS": 1,
+                "INFERENCE_PRECISION_HINT": "f32",
+            },
+        )  # fmt: skip
+        request = compiled.create_infer_request()
+        arrays = list(inputs.values())
+
+        def call() -> Sequence[np.ndarray]:
+            results = request.infer(arrays, share_inputs=True, share_outputs=True)
+            return [results[port] for port in compiled.outputs]
+
+        return call
+
+
+RUNTIMES: dict[str, type[Runtime]] = {
+    "ours": Ours, "iree": Iree, "ort": OnnxRuntime, "openvino": OpenVino,
+}  # fmt: skip
+
+
+def timed_build(runtime: Runtime, model: Path, folder: Path) -> tuple[Path, float]:
+    """Build and return the result and the seconds it took."""
+    start = time.perf_counter()
+    built = runtime.build(model, folder)
+    return built, time.perf_counter() - start
+
+
+def _tool(name: str) -> str:
+    beside = Path(sys.executable).parent / name
+    found = str(beside) if beside.exists() else shutil.which(name)
+    if not found:
+        raise FileNotFoundError(f"{name} is missing: pip install -r benchmarks/requirements.txt")
+    return found
