@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from iree_core.ir import ir
 from iree_core.passes.dispatch.structure import (
+    FIXED,
     Body,
     Decoder,
     Kind,
@@ -60,7 +61,8 @@ class Node:
         """The parallel loops in the order in which they index the first result."""
         assert self.loops is not None
         parallel = self.loops.parallel
-        result = [d for d in self.loops.maps[self.inputs] if d is not None and parallel[d]]
+        access = self.loops.maps[self.inputs]
+        result = [d for d in access if d is not None and d != FIXED and parallel[d]]
         missing = [d for d, p in enumerate(parallel) if p and d not in result]
         return tuple(result + missing)
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from iree_core.ir import ir
 from iree_core.passes.dispatch.graph import OUTSIDE, Node
-from iree_core.passes.dispatch.structure import AccessMap, Kind
+from iree_core.passes.dispatch.structure import FIXED, AccessMap, Kind
 
 Space = tuple[int, ...]
 """For each loop of a group's space, the loop of one member."""
@@ -243,7 +243,7 @@ def _through(space: Space, produced: AccessMap, read: AccessMap) -> Space | None
         if loop not in produced:
             return None
         target = read[produced.index(loop)]
-        if target is None or target in carried:
+        if target is None or target == FIXED or target in carried:
             return None
         carried.append(target)
     return tuple(carried)
@@ -261,7 +261,7 @@ def _extents(node: Node) -> dict[int, int]:
     for value, access in zip(node.operands, node.loops.maps, strict=False):
         if isinstance(value.type, ir.RankedTensorType):
             for loop, size in zip(access, value.type.shape, strict=True):
-                if loop is not None and size != dynamic:
+                if loop is not None and loop != FIXED and size != dynamic:
                     extents[loop] = size
     return extents
 
@@ -296,6 +296,7 @@ def _reads_little(node: Node, nodes: list[Node]) -> bool:
     for position in range(node.inputs):
         producer = node.producers[position]
         constant = producer != OUTSIDE and nodes[producer].kind is Kind.CONSTANT
-        if not constant and len(node.loops.maps[position]) == len(node.loops):
+        access = node.loops.maps[position]
+        if not constant and len(access) - access.count(FIXED) == len(node.loops):
             large += 1
     return large <= 1

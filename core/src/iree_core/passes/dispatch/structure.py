@@ -13,7 +13,10 @@ from enum import Enum
 from iree_core.ir import ir
 
 AccessMap = tuple[int | None, ...]
-"""Per dimension of an operand: the loop that indexes it, or None for any other expression."""
+"""Per dimension of an operand: the loop that indexes it, FIXED, or None for other expressions."""
+
+FIXED = -1
+"""Stands in an access map for a constant position: that of a dimension of size 1."""
 
 
 class Kind(Enum):
@@ -37,7 +40,7 @@ class Loops:
     Attributes:
         parallel: per loop, whether it is parallel.
         maps: one access map per operand, outputs last.
-        windowed: some access is no plain loop (sliding windows, constants).
+        windowed: some access is an expression of several loops (sliding windows, strides).
     """
 
     parallel: tuple[bool, ...]
@@ -119,7 +122,11 @@ class Decoder:
 def decode_map(affine_map: ir.AffineMap) -> AccessMap:
     """Return ``affine_map`` as a tuple of loops, None standing for any other expression."""
     return tuple(
-        result.position if isinstance(result, ir.AffineDimExpr) else None
+        result.position
+        if isinstance(result, ir.AffineDimExpr)
+        else FIXED
+        if isinstance(result, ir.AffineConstantExpr)
+        else None
         for result in affine_map.results
     )
 
@@ -188,7 +195,8 @@ def _multiplies_operands(loops: Loops, body: Body, inputs: int, reduced: set[int
     if not {"arith.addf", "arith.addi", "complex.add"} & set(body.operations):
         return False
     used = [
-        {loop for loop in access if loop is not None} | (reduced if None in access else set())
+        {loop for loop in access if loop is not None and loop != FIXED}
+        | (reduced if None in access else set())
         for access in loops.maps[:inputs]
     ]
     wide = [loops_of for loops_of in used if loops_of & reduced]

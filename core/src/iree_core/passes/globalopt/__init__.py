@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from iree_core.passes.globalopt.canonical import GENERALIZE, RestoreFills
+from iree_core.passes.globalopt.fold_transposes import FoldTransposes
 from iree_core.passes.manager import MlirPipeline, Pass
 from iree_core.passes.state import CompilationState
 
+CLEAN_UP = MlirPipeline("clean-up", "builtin.module(canonicalize,cse,symbol-dce)")
+
 
 def passes(state: CompilationState) -> list[Pass]:
-    """Return the passes of this phase in order."""
-    return [MlirPipeline("clean-up", "builtin.module(canonicalize,cse,symbol-dce)")]
+    """Return the passes of this phase in order; those that only make code faster from -O1 on."""
+    canonical: list[Pass] = [GENERALIZE, RestoreFills()]
+    if state.options.opt_level == 0:
+        return [*canonical, CLEAN_UP]
+    return [*canonical, FoldTransposes(), CLEAN_UP]

@@ -1,0 +1,87 @@
+"""Reading and changing ``linalg.generic`` operations in place: maps, loops, outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from iree_core.ir import ir, linalg, tensor
+from iree_core.passes.dispatch.structure import nested_operations
+
+
+def generics_of(module: ir.Module) -> list[ir.Operation]:
+    """Return every ``linalg.generic`` of ``module`` in program order."""
+    return [op for op in nested_operations(module.operation) if op.name == "linalg.generic"]
+
+
+def maps_of(op: ir.Operation) -> list[ir.AffineMap]:
+    """Return the indexing maps, one per operand."""
+    return [attribute.value for attribute in op.attributes["indexing_maps"]]
+
+
+def set_maps(op: ir.Operation, maps: Sequence[ir.AffineMap]) -> None:
+    """Replace the indexing maps."""
+    op.attributes["indexing_maps"] = ir.ArrayAttr.get([ir.AffineMapAttr.get(m) for m in maps])
+
+
+def parallel_loops(op: ir.Operation) -> list[bool]:
+    """Return, per loop, whether it is parallel."""
+    return ["parallel" in str(kind) for kind in op.attributes["iterator_types"]]
+
+
+def is_elementwise(op: ir.Operation) -> bool:
+    """Whether every loop is parallel."""
+    return all(parallel_loops(op))
+
+
+def moves_only(op: ir.Operation) -> bool:
+    """Whether an elementwise generic of one input yields what it reads."""
+    block = op.regions[0].blocks[0]
+    if len(op.operands) != 2 or len(op.results) != 1 or not is_elementwise(op):
+        return False
+    operations = list(block.operations)
+    return len(operations) == 1 and operations[0].operands[0] == block.arguments[0]
+
+
+def owner_of(value: ir.Value) -> ir.Operation | None:
+    """Return the operation that defines ``value``, None for a block argument."""
+    owner = value.owner
+    return None if isinstance(owner, ir.Block) else owner.operation
+
+
+def has_one_use(value: ir.Value) -> bool:
+    """Whether exactly one operand refers to ``value``."""
+    return len(list(value.uses)) == 1
+
+
+def dim_positions(affine_map: ir.AffineMap) -> list[int | None]:
+    """Return, per result, the loop it is, or None where it is something else."""
+    return [r.position if isinstance(r, ir.AffineDimExpr) else None for r in affine_map.results]
+
+
+def covers_loops(maps: Sequence[ir.AffineMap]) -> bool:
+    """Whether every loop is a plain result of some map, so that its size is known."""
+    found = {position for each in maps for position in dim_positions(each)}
+    return all(loop in found for loop in range(maps[0].n_dims))
+
+
+def permuted_empty(kind: ir.RankedTensorType, sizes: Sequence[ir.Value]) -> ir.Value:
+    """Return an uninitialised tensor of ``kind``; ``sizes`` are its dynamic dimensions."""
+    return tensor.EmptyOp(
+        [next(it) if kind.is_dynamic_dim(d) else kind.shape[d] for it in (iter(sizes),)
+         for d in range(kind.rank)],
+        kind.element_type,
+    ).result  # fmt: skip
+
+
+def is_splat_init(value: ir.Value) -> bool:
+    """Whether ``value`` is uninitialised or filled with one scalar."""
+    op = owner_of(value)
+    return op is not None and op.name in ("tensor.empty", "linalg.fill")
+
+
+def init_like(init: ir.Value, empty: ir.Value) -> ir.Value:
+    """Return ``empty``, filled as ``init`` is (see :func:`is_splat_init`)."""
+    op = owner_of(init)
+    if op is None or op.name == "tensor.empty":
+        return empty
+    return linalg.fill(op.operands[0], outs=[empty])
