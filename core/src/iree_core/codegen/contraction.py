@@ -33,10 +33,12 @@ from iree_core.codegen.microkernel import Body, Linear, Operand, RegisterTile, l
 from iree_core.codegen.panel import Panel, PanelPacker
 from iree_core.codegen.placement import Placement, placements
 from iree_core.codegen.reduction import is_reduction
+from iree_core.codegen.traits import body_cost, generics
 from iree_core.expr import Expr, const
-from iree_core.ir import ir
+from iree_core.ir import ir, memref, vector
 from iree_core.layout import layout_of
 
+_LONG_EPILOGUE = 12
 _ROWS_WORTH_PACKING = 32
 _ASSUMED = 128
 """What an unknown dimension is taken for where only speed depends on it."""
@@ -397,6 +399,7 @@ class _Emission:
         self.kind = accumulator_type(contraction)
         self.window = conv.Window(contraction, self.evaluator, self.sizes)
         self.packer = self._packer()
+        self.staging = self._staging()
         self.column: Scalar = 0
         self.tile = RegisterTile(
             evaluator=self.evaluator,
@@ -614,8 +617,46 @@ class _Emission:
         phases = max(1, 8 // len(spots))
         axes = self.window.axes(rows)
         accumulators = self.tile.emit(base, rows, lanes, initial, axes, phases)
+        if self.staging is not None and rows > 1:
+            self._store_by_rows(base, rows, lanes, accumulators)
+            return
         for (_, v), position, value in zip(spots, positions, accumulators, strict=True):
-            self._store(position, lanes[v], self._from_accumulator(value))
+            self._store(position, lanes[v], value)
+
+    def _staging(self) -> ir.Value | None:
+        """Allocate room for a tile if its epilogue is too long to repeat for every register."""
+        cost = sum(body_cost(op) for op in generics(self.c.dispatch) if op != self.c.generic)
+        if cost < _LONG_EPILOGUE or self.c.row is None:
+            return None
+        size = self.s.register.rows * self.s.register.columns
+        return memref.AllocaOp(ir.MemRefType.get([size], self.kind), [], []).result
+
+    def _store_by_rows(
+        self,
+        base: Mapping[int, Scalar],
+        rows: int,
+        lanes: list[Lane],
+        accumulators: Sequence[ir.Value],
+    ) -> None:
+        """Park a tile in memory and run the epilogue in a loop over its rows."""
+        b, row = self.b, self.c.row
+        assert row is not None and self.staging is not None
+        starts = [sum(lane.width for lane in lanes[:v]) for v in range(len(lanes))]
+        width = self.s.register.columns
+        for number, value in enumerate(accumulators):
+            r, v = divmod(number, len(lanes))
+            vector.StoreOp(value, self.staging, [b.value(r * width + starts[v])])
+
+        def body(r: Scalar, _: list[ir.Value]) -> list[ir.Value]:
+            here = {**base, row: b.add(base[row], r)}
+            for v, lane in enumerate(lanes):
+                at = b.value(b.add(b.mul(r, width), starts[v]))
+                kind = ir.VectorType.get([lane.width], self.kind)
+                value = vector.LoadOp(kind, self.staging, [at]).result
+                self._store(self._position(here, 0, v, lanes), lane, value)
+            return []
+
+        self._loop(0, rows, 1, body)
 
     def _position(
         self, base: Mapping[int, Scalar], row: int, vector: int, lanes: list[Lane]
@@ -634,7 +675,7 @@ class _Emission:
 
     def _store(self, position: list[Index], lane: Lane, value: ir.Value) -> None:
         with self.evaluator.scope():
-            self.supplied = value
+            self.supplied = self._from_accumulator(value)
             for placement, buffer in zip(self.c.placements, self.frame.outputs, strict=True):
                 at = placement.locate(self.b, position, lane.width)
                 result = self.evaluator.value(placement.tensor, at, lane)
