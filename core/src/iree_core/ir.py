@@ -74,7 +74,7 @@ _LOAD_DEPENDENT_DIALECTS = (
 
 def make_context() -> ir.Context:
     """Return a context in which every input dialect and our own dialects are loaded."""
-    from iree_core.dialects import flow
+    from iree_core.dialects import flow, hal
 
     context = ir.Context()
     torch_dialect.register_dialect(context)
@@ -82,6 +82,7 @@ def make_context() -> ir.Context:
     with context, ir.Location.unknown():
         run_pipeline(ir.Module.create(), _LOAD_DEPENDENT_DIALECTS)
         flow.Flow.load()
+        hal.Hal.load()
     return context
 
 
