@@ -81,7 +81,9 @@ def test_layer_norm(columns: int, dynamic: bool) -> None:
     np.testing.assert_allclose(y, expected, rtol=2e-5, atol=2e-5)
 
 
-def softmax(kind: str, full: str, row: str, wide: str, narrow: str, types: str, empties: str) -> str:
+def softmax(
+    kind: str, full: str, row: str, wide: str, narrow: str, types: str, empties: str
+) -> str:
     return f"""
     func.func @f(%x: {full}{kind} {{
       %low = arith.constant 0xFF800000 : f32
@@ -141,3 +143,33 @@ def test_softmax_with_dynamic_row_length() -> None:
         (y,), _ = run_dispatch(text, [x], [length], [(x.shape, np.float32)])
         wide = np.exp(x.astype(np.float64))
         np.testing.assert_allclose(y, wide / wide.sum(-1, keepdims=True), rtol=1e-5, atol=1e-7)
+
+
+def test_mean_that_keeps_its_dimensions() -> None:
+    full, kept = "tensor<2x40x7x7xf32>", "tensor<2x40x1x1xf32>"
+    text = f"""
+    func.func @f(%x: {full}) -> {kept} attributes {{flow.dispatch}} {{
+      %zero = arith.constant 0.0 : f32
+      %count = arith.constant 49.0 : f32
+      %e = tensor.empty() : {kept}
+      %i = linalg.fill ins(%zero : f32) outs(%e : {kept}) -> {kept}
+      %s = linalg.generic {{indexing_maps = [affine_map<(n, c, h, w) -> (n, c, h, w)>,
+          affine_map<(n, c, h, w) -> (n, c, 0, 0)>],
+          iterator_types = ["parallel", "parallel", "reduction", "reduction"]}}
+          ins(%x : {full}) outs(%i : {kept}) {{
+        ^bb0(%a: f32, %acc: f32):
+          %t = arith.addf %a, %acc : f32
+          linalg.yield %t : f32 }} -> {kept}
+      %r = linalg.generic {{indexing_maps = [affine_map<(n, c, h, w) -> (n, c, h, w)>,
+          affine_map<(n, c, h, w) -> (n, c, h, w)>],
+          iterator_types = ["parallel", "parallel", "parallel", "parallel"]}}
+          ins(%s : {kept}) outs(%e : {kept}) {{
+        ^bb0(%a: f32, %o: f32):
+          %q = arith.divf %a, %count : f32
+          linalg.yield %q : f32 }} -> {kept}
+      return %r : {kept}
+    }}"""
+    x = np.random.default_rng(0).standard_normal((2, 40, 7, 7), np.float32)
+    (y,), kernel = run_dispatch(text, [x], [], [((2, 40, 1, 1), np.float32)])
+    assert kernel.schedule == "rows"
+    np.testing.assert_allclose(y, x.mean((2, 3), keepdims=True), rtol=1e-5, atol=1e-6)

@@ -277,7 +277,8 @@ def _plan(dispatch: Dispatch) -> _Plan:
         found = trace_dims(result, set(first.results))
         if found is None:
             raise NotScheduled("a result that is not computed row by row")
-        result_rows.append(found)
+        written = result_positions(_result_map(first))
+        result_rows.append([d for d, loop in zip(found, written, strict=True) if loop is not None])
     sizes = _loop_sizes(dispatch, first, rows)
     for dims, shape in zip(result_rows, dispatch.result_sizes, strict=True):
         for dim, size in zip(dims, sizes, strict=True):
@@ -330,9 +331,11 @@ def _size_of(dispatch: Dispatch, tensor: ir.Value, dim: int) -> Size | None:
 
 def _row_loops(op: ir.OpView) -> list[int]:
     """Return the parallel loops of a reduction in the order its result has them."""
-    count = len(list(op.inputs))
-    found = result_positions([a.value for a in op.indexing_maps][count])
-    return [d for d in found if d is not None]
+    return [d for d in result_positions(_result_map(op)) if d is not None]
+
+
+def _result_map(op: ir.OpView) -> ir.AffineMap:
+    return list(op.indexing_maps)[len(list(op.inputs))].value
 
 
 def _contiguous(op: ir.OpView) -> bool:
