@@ -441,3 +441,8 @@ def convolve(
     return collapse(result, split)
 
 
+
+
+def loop_index(loop: int) -> ir.Value:
+    """Inside a body: the position of a loop, as an index value."""
+    return linalg.IndexOp(loop).result

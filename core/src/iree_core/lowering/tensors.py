@@ -117,7 +117,7 @@ def _nested(array: NDArray) -> str:
 
 def parameter(key: str, shape: Sequence[int], element: ElementType) -> Tensor:
     """Return the parameter stored under ``key``."""
-    op = flow.ParameterOp(tensor_type(shape, element), key=ir.StringAttr.get(key))
+    op = flow.ParameterOp(ir.StringAttr.get(key), tensor_type(shape, element))
     return Tensor(op.results[0], tuple(shape), element)
 
 

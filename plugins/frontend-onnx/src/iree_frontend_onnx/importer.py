@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import onnx
 
@@ -80,6 +81,11 @@ class GraphImporter:
         self._types: dict[str, tuple[ElementType, OnnxDims]] = {}
         self._symbols: dict[str, Dim] = {}
 
+    @property
+    def folder(self) -> Path:
+        """The folder of the model file, which external data is relative to."""
+        return self.state.model.folder
+
     # Names ---------------------------------------------------------------------------------
 
     def bind(self, name: str, value: AnyValue | Poison) -> None:
@@ -130,7 +136,7 @@ class GraphImporter:
         for name, constant in self.state.model.initializers(graph):
             self.bind(name, Value(constant=constant))
         for sparse in graph.sparse_initializer:
-            self.bind(sparse.values.name, _sparse(sparse))
+            self.bind(sparse.values.name, sparse_value(sparse))
 
     def import_nodes(self, nodes: Sequence[onnx.NodeProto]) -> None:
         """Import ``nodes`` in order; problems are collected in the state."""
@@ -310,7 +316,8 @@ def _instantiate(
     return node
 
 
-def _sparse(proto: onnx.SparseTensorProto) -> Value:
+def sparse_value(proto: onnx.SparseTensorProto) -> Value:
+    """Return a sparse constant as a dense one."""
     import numpy as np
 
     from iree_frontend_onnx.values import array_constant

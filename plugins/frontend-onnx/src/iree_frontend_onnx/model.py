@@ -28,7 +28,7 @@ class Model:
     """
 
     def __init__(self, proto: onnx.ModelProto, parameters: ParameterStore, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._parameters = parameters
         self._constants: dict[int, list[tuple[str, Constant]]] = {}
         self.opsets = {
@@ -61,14 +61,14 @@ class Model:
             made = onnx.version_converter.convert_version(light, version)
         except Exception:  # Conversion is an aid; without it the first report stands.
             return None
-        model = Model(made, self._parameters, self._folder)
+        model = Model(made, self._parameters, self.folder)
         kept = self._constants[id(self.proto.graph)]
         model._constants[id(model.proto.graph)] += [(n, c) for n, c in kept if n not in names]
         return model
 
     def _read_initializers(self, graph: onnx.GraphProto) -> list[tuple[str, Constant]]:
         return [
-            (t.name, constant_from_proto(t, self._parameters, self._folder))
+            (t.name, constant_from_proto(t, self._parameters, self.folder))
             for t in graph.initializer
         ]
 

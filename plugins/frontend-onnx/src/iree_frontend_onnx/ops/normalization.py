@@ -9,6 +9,7 @@ import numpy as np
 from iree_core.ir import arith, ir, math
 from iree_core.lowering import index, scalars, tensors
 from iree_core.lowering.element import F32, ElementType
+from iree_core.lowering.structured import loop_index
 from iree_core.lowering.structured import convert, elementwise
 from iree_core.lowering.tensors import Tensor
 from iree_frontend_onnx.ops.elementwise import number
@@ -62,7 +63,6 @@ def _along(op: str, x: Tensor, axis: int) -> Tensor:
 
 
 def _hardmax(x: Tensor, axis: int) -> Tensor:
-    from iree_core.ir import linalg
     from iree_core.lowering.element import I64
     from iree_frontend_onnx.ops.reduce import arg_reduce
 
@@ -70,7 +70,7 @@ def _hardmax(x: Tensor, axis: int) -> Tensor:
     places = arg_reduce(x, axis, True, False)
 
     def body(place: ir.Value) -> ir.Value:
-        here = arith.index_cast(I64.type, linalg.index(axis))
+        here = arith.index_cast(I64.type, loop_index(axis))
         return arith.select(
             scalars.compare("eq", place, here, I64), number(1, e), number(0, e)
         )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 
-from iree_core.ir import arith, ir, linalg, math, tensor
+from iree_core.ir import arith, ir, math, tensor
 from iree_core.lowering import index, scalars, tensors
 from iree_core.lowering.element import I64, ElementType
 from iree_core.lowering.index import Dim
+from iree_core.lowering.structured import loop_index
 from iree_core.lowering.structured import (
     affine_map,
     computed,
@@ -91,7 +92,7 @@ def _max_with_position(node: Node, x: Tensor, windows: Windows) -> list[Tensor]:
     def body(_: ir.Value, best: ir.Value, where: ir.Value) -> list[ir.Value]:
         kind = ir.IndexType.get()
         zero = arith.constant(kind, 0)
-        loops = [linalg.index(a) for a in range(rank)]
+        loops = [loop_index(a) for a in range(rank)]
         inside = arith.constant(ir.IntegerType.get_signless(1), 1)
         at = []
         for a in range(spatial):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from iree_core.ir import arith, ir, linalg, math
+from iree_core.ir import arith, ir, math
 from iree_core.lowering import index, scalars, tensors
 from iree_core.lowering.element import I64, ElementType
+from iree_core.lowering.structured import loop_index
 from iree_core.lowering.structured import affine_map, elementwise, generic, reduce
 from iree_core.lowering.tensors import Tensor
 from iree_frontend_onnx.registry import Node, lowering
@@ -174,7 +175,7 @@ def arg_reduce(x: Tensor, axis: int, largest: bool, last: bool) -> Tensor:
         better = scalars.compare(predicate, v, best, e)
         unset = scalars.compare("lt", where, scalars.constant(0, I64), I64)
         better = arith.ori(better, unset)
-        position = arith.index_cast(I64.type, linalg.index(axis))
+        position = arith.index_cast(I64.type, loop_index(axis))
         return [arith.select(better, v, best), arith.select(better, position, where)]
 
     identity = affine_map(x.rank, list(range(x.rank)))

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from iree_core.ir import arith, ir, linalg, tensor
+from iree_core.ir import arith, ir, tensor
 from iree_core.lowering import index, scalars, tensors
 from iree_core.lowering.index import Dim
+from iree_core.lowering.structured import loop_index
 from iree_core.lowering.structured import broadcast_dims, broadcast_to, computed
 from iree_core.lowering.tensors import Tensor
 from iree_frontend_onnx.registry import Node, lowering
@@ -345,9 +346,9 @@ def gathered(source: Tensor, places: Tensor, axis: int) -> Tensor:
     rank = len(dims)
 
     def body(place: ir.Value, _: ir.Value) -> ir.Value:
-        at = [linalg.index(a) for a in range(axis)]
+        at = [loop_index(a) for a in range(axis)]
         at.append(position_of(place, source.dims[axis], places.element.is_unsigned))
-        at += [linalg.index(a + places.rank) for a in range(axis, source.rank - 1)]
+        at += [loop_index(a + places.rank) for a in range(axis, source.rank - 1)]
         return tensor.extract(source.value, at)
 
     (result,) = generic(
@@ -484,7 +485,7 @@ def trilu(node: Node) -> Tensor:
 
     def body(v: ir.Value) -> ir.Value:
         zero = scalars.constant(0, x.element)
-        row, column = linalg.index(x.rank - 2), linalg.index(x.rank - 1)
+        row, column = loop_index(x.rank - 2), loop_index(x.rank - 1)
         edge = arith.addi(row, offset)
         predicate = arith.CmpIPredicate.sge if upper else arith.CmpIPredicate.sle
         return arith.select(arith.cmpi(predicate, column, edge), v, zero)
