@@ -66,7 +66,7 @@ def compile_model(request: CompileRequest, progress: Callable[[Progress], None])
     operations = run_phases(model.module, state, phases, plugins)
     progress(Progress("write"))
     if request.options.compile_to is None:
-        _write_module(request.output, model.module, state)
+        _write_module(request, state, plugins)
     else:
         request.output.write_text(_to_text(model.module, state))
     return _report(state, request, operations, time.perf_counter() - started)
@@ -187,13 +187,17 @@ def run_phases(
     return operations
 
 
-def _write_module(output: Path, module: ir.Module, state: CompilationState) -> None:
-    from iree_core.modulefile.writer import write_module
+def _write_module(request: CompileRequest, state: CompilationState, plugins: Plugins) -> None:
+    from iree_core.modulefile.writer import VariantSource, write_module
 
-    try:
-        write_module(output, state)
-    except OSError as error:
-        raise CompileError(f"Cannot write {output.parent}: {error.strerror}.") from error
+    if state.program is None:
+        raise CompileError("The phase vm left no program; a plugin may have replaced its passes.")
+    versions = {
+        info.distribution: info.version for info in plugins.infos() if info.state == "loaded"
+    }
+    target = state.target
+    variant = VariantSource(target.backend, target.spec, state.program, state.executable)
+    write_module(request.output, [variant], state.constants, versions=versions)
 
 
 def _to_text(module: ir.Module, state: CompilationState) -> str:

@@ -123,7 +123,8 @@ class CompilerOptions:
         Raises:
             UsageError: several targets, or a flag that is not known here.
         """
-        backends, details, level = list(self.target_backends), [], 3 if self.optimize else 0
+        backends, level = list(self.target_backends), 3 if self.optimize else 0
+        details: list[str] = []
         for text in self.extra_args:
             flag, _, value = text.partition("=")
             if flag in ("--iree-hal-target-backends", "--iree-hal-local-target-device-backends"):
@@ -147,7 +148,8 @@ class CompilerOptions:
             raise UsageError(f"One target at a time, not {', '.join(names)}.")
         if details and not names:
             names = [_host_backend()]
-        target = ":".join([*names, ",".join(details)]) if details else (names or [None])[0]
+        name = names[0] if names else None
+        target = f"{name}:{','.join(details)}" if details else name
         text_only = self.output_format is OutputFormat.MLIR_TEXT
         return {
             "target": target,

@@ -181,9 +181,9 @@ def compile(
     )
     folder = Path(tempfile.mkdtemp(prefix="iree-compile-"))
     keep = False
+    target_path = Path(output) if output is not None else folder / "module.vmfb"
+    partial = partial_path(target_path)
     try:
-        target_path = Path(output) if output is not None else folder / "module.vmfb"
-        partial = partial_path(target_path)
         _check_writable(partial, target_path)
         request = CompileRequest(
             model=_as_file(model, folder),
@@ -200,12 +200,14 @@ def compile(
         except OSError as error:
             raise unwritable(target_path, error) from error
         finally:
-            partial.unlink(missing_ok=True)
+            for leftover in partial.parent.glob(f"*{partial.name}*"):
+                leftover.unlink(missing_ok=True)
         keep = output is None
         return CompiledModule(target_path, report, temporary=folder if keep else None)
     except IreeError as error:
-        keep = str(folder) in str(error)  # a reproducer
-        raise
+        keep = str(folder) in str(error).replace(str(partial), "")  # a reproducer
+        what = error.what.replace(str(partial), str(target_path))
+        raise type(error)(what, where=error.where, hint=error.hint) from None
     finally:
         if not keep:
             shutil.rmtree(folder, ignore_errors=True)

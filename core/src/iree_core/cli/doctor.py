@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -93,7 +94,7 @@ def _plugins() -> Iterator[Finding]:
 
 def _devices() -> Iterator[Finding]:
     for name in installed().names("driver"):
-        yield _try(f"devices of {name}", lambda name=name: _found(name))
+        yield _try(f"devices of {name}", partial(_found, name))
 
 
 def _found(name: str) -> str:
