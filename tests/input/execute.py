@@ -49,7 +49,7 @@ def execute(
     _inline_parameters(module, store or ParameterStore())
     run_pipeline(module, _PIPELINE)
     engine = ExecutionEngine(module, opt_level=1)
-    held = [_carrier(np.ascontiguousarray(array)) for array in inputs]
+    held = [_carrier(np.array(array, order="C")) for array in inputs]
     arguments = [ctypes.pointer(ctypes.pointer(get_ranked_memref_descriptor(a))) for a in held]
     results = _results_struct(kinds)
     engine.invoke(function, ctypes.pointer(ctypes.pointer(results)), *arguments)

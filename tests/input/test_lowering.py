@@ -26,9 +26,7 @@ def run(
         module = ir.Module.create()
         kinds = [elements.from_numpy(i.dtype) for i in inputs]
         shapes = [[DYNAMIC] * i.ndim if dynamic else list(i.shape) for i in inputs]
-        types = [
-            ir.RankedTensorType.get(s, k.type) for s, k in zip(shapes, kinds, strict=True)
-        ]
+        types = [ir.RankedTensorType.get(s, k.type) for s, k in zip(shapes, kinds, strict=True)]
         with ir.InsertionPoint(module.body):
             function = func.FuncOp("main", (types, []))
         block = function.add_entry_block()
@@ -210,9 +208,7 @@ def test_triangular_solve(left: bool, lower: bool, transpose: bool, dynamic: boo
     a = RNG.standard_normal((2, 4, 4)) + 4 * np.eye(4)
     b = RNG.standard_normal((2, 4, 3) if left else (2, 3, 4))
     (x,) = run(
-        lambda s, t: [
-            solve.triangular_solve(s, t, left=left, lower=lower, transpose=transpose)
-        ],
+        lambda s, t: [solve.triangular_solve(s, t, left=left, lower=lower, transpose=transpose)],
         a,
         b,
         dynamic=dynamic,

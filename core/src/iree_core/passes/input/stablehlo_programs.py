@@ -20,6 +20,9 @@ from iree_core.passes.input.support import before, integer_attribute, integers, 
 from iree_core.passes.state import CompilationState
 
 
+TOP_K = "chlo.top_k"
+
+
 @dataclass(frozen=True)
 class StablehloPrograms:
     """Emits sorts, scatters, Fourier transforms and solves as atomic loops over tensors.
@@ -31,13 +34,17 @@ class StablehloPrograms:
     After::
 
         %y = scf.execute_region -> tensor<4x?xf32> no_inline { ... } {flow.atomic}
+
+    Attributes:
+        only: names of the operations to convert; all that are known where None.
     """
 
+    only: frozenset[str] | None = None
     name: str = "stablehlo-programs"
 
     def run(self, module: ir.Module, state: CompilationState) -> None:
-        """Convert every such operation."""
-        for op in operations(module, _CONVERSIONS):
+        """Convert every such operation (of those in ``only``, where given)."""
+        for op in operations(module, self.only or _CONVERSIONS):
             with before(op):
                 made = _CONVERSIONS[op.name](op)
                 values = [
@@ -143,7 +150,7 @@ def _flag(op: ir.Operation, name: str) -> bool:
 
 _CONVERSIONS: dict[str, Callable[[ir.Operation], list[Tensor]]] = {
     "stablehlo.sort": _sort,
-    "chlo.top_k": _top_k,
+    TOP_K: _top_k,
     "stablehlo.scatter": _scatter,
     "stablehlo.fft": _fft,
     "stablehlo.cholesky": _cholesky,

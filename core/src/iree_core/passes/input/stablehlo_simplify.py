@@ -1,0 +1,149 @@
+"""StableHLO operations that are a matter of shapes, markers or names, not of arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from iree_core.ir import arith, ir, tensor
+from iree_core.lowering import index
+from iree_core.lowering.index import Dim
+from iree_core.lowering.loops import load
+from iree_core.lowering.structured import computed
+from iree_core.passes.input.stablehlo_regions import as_tensor, retype
+from iree_core.passes.input.support import (
+    before,
+    create,
+    integer_attribute,
+    integers,
+    operations,
+    replace,
+)
+from iree_core.passes.state import CompilationState
+
+# Custom calls that only say how values lie on devices.
+_MARKERS = {"Sharding", "annotate_device_placement", "LayoutConstraint", "SPMDFullToShardShape",
+            "SPMDShardToFullShape"}  # fmt: skip
+
+
+_BROADCAST = "stablehlo.dynamic_broadcast_in_dim"
+_HINT = "known_nonexpanding_dimensions"
+
+
+@dataclass(frozen=True)
+class StablehloSimplify:
+    """Rewrites what the stock conversion leaves: barriers, sizes, reshapes and markers.
+
+    Before::
+
+        %n = stablehlo.get_dimension_size %x, dim = 0 : (tensor<?x4xf32>) -> tensor<i32>
+
+    After::
+
+        %d = tensor.dim %x, %c0 : tensor<?x4xf32>
+        %i = arith.index_cast %d : index to i32
+        %n = tensor.from_elements %i : tensor<i32>
+    """
+
+    name: str = "stablehlo-simplify"
+
+    def run(self, module: ir.Module, state: CompilationState) -> None:
+        """Rewrite every such operation."""
+        for op in operations(module, _REWRITES):
+            with before(op):
+                values = _REWRITES[op.name](op)
+            if values is not None:
+                replace(op, values)
+
+
+def _forward(op: ir.Operation) -> list[ir.Value]:
+    return list(op.operands)
+
+
+def _dimension_size(op: ir.Operation) -> list[ir.Value]:
+    kind = ir.RankedTensorType(op.results[0].type)
+    axis = arith.constant(ir.IndexType.get(), integer_attribute(op, "dimension"))
+    size = arith.index_cast(kind.element_type, tensor.dim(op.operands[0], axis))
+    return [tensor.from_elements(kind, [size])]
+
+
+def _set_dimension_size(op: ir.Operation) -> list[ir.Value] | None:
+    """A size equal to the bound changes nothing."""
+    same = op.operands[0].type == op.results[0].type
+    return [op.operands[0]] if same else None
+
+
+def _dynamic_reshape(op: ir.Operation) -> list[ir.Value]:
+    return [create("tensor.reshape", [op.results[0].type], list(op.operands)).results[0]]
+
+
+def hint_broadcasts(module: ir.Module) -> None:
+    """Say of every dynamic broadcast that it expands no run-time dimension.
+
+    Frameworks that emit StableHLO never rely on that; the stock conversion wants to be told.
+    CHLO does rely on it: call this before CHLO is expanded.
+    """
+    for op in operations(module, {_BROADCAST}):
+        source = ir.RankedTensorType(op.operands[0].type)
+        target = ir.RankedTensorType(op.results[0].type)
+        places = integers(op, "broadcast_dimensions", [])
+        expanding = [
+            d
+            for d in range(source.rank)
+            if not source.is_dynamic_dim(d)
+            and source.get_dim_size(d) == 1
+            and (target.is_dynamic_dim(places[d]) or target.get_dim_size(places[d]) != 1)
+        ]
+        others = [d for d in range(source.rank) if d not in expanding]
+        op.attributes["known_expanding_dimensions"] = ir.DenseI64ArrayAttr.get(expanding)
+        op.attributes[_HINT] = ir.DenseI64ArrayAttr.get(others)
+
+
+def _guarded_broadcast(op: ir.Operation) -> list[ir.Value] | None:
+    """Compare sizes at run time where nothing is said about a dynamic dimension."""
+    source = as_tensor(op.operands[0])
+    places = integers(op, "broadcast_dimensions", [])
+    if _HINT in op.attributes or all(isinstance(d, int) for d in source.dims):
+        return None
+    target = ir.RankedTensorType(op.results[0].type)
+    shape = op.operands[1]
+    dims: list[Dim] = []
+    for d in range(target.rank):
+        size = load(shape, d)
+        if not isinstance(size.type, ir.IndexType):
+            size = arith.index_cast(ir.IndexType.get(), size)
+        dims.append(size if target.is_dynamic_dim(d) else target.get_dim_size(d))
+
+    def body(*at: ir.Value) -> ir.Value:
+        where: list[Dim] = []
+        for size, place in zip(source.dims, places, strict=True):
+            if isinstance(size, int):
+                where.append(0 if size == 1 else at[place])
+            else:
+                one = index.compare(arith.CmpIPredicate.eq, size, 1)
+                where.append(index.select(one, 0, at[place]))
+        return load(source.value, *where)
+
+    (result,) = computed(dims, [source.element], body)
+    return [retype(result.value, op.results[0].type)]
+
+
+def _custom_call(op: ir.Operation) -> list[ir.Value] | None:
+    target = ir.StringAttr(op.attributes["call_target_name"]).value
+    if target == "shape_assertion":
+        message = ir.StringAttr.get("shape assertion")
+        if "error_message" in op.attributes:
+            message = ir.StringAttr(op.attributes["error_message"])
+        create("cf.assert", [], [tensor.extract(op.operands[0], [])], {"msg": message})
+        return []
+    return list(op.operands) if target in _MARKERS else None
+
+
+_REWRITES: dict[str, Callable[[ir.Operation], list[ir.Value] | None]] = {
+    "stablehlo.custom_call": _custom_call,
+    _BROADCAST: _guarded_broadcast,
+    "stablehlo.dynamic_reshape": _dynamic_reshape,
+    "stablehlo.get_dimension_size": _dimension_size,
+    "stablehlo.optimization_barrier": _forward,
+    "stablehlo.set_dimension_size": _set_dimension_size,
+}
