@@ -156,11 +156,7 @@ def _choose_lane(
             candidates.append(output[last])
     scores = {}
     for dim in candidates:
-        simple = all(
-            form.is_dim(dim) or not form.factor(dim) for maps in inputs for form in maps
-        )
-        used = [maps for maps in inputs if any(form.factor(dim) for form in maps)]
-        if simple and used:
+        if any(form.factor(dim) for maps in inputs for form in maps):
             scores[dim] = sum(_contiguity(m, o, dim) for m, o in zip(inputs, operands, strict=True))
     return max(scores, key=lambda d: scores[d]) if scores else None
 
@@ -168,10 +164,10 @@ def _choose_lane(
 def _contiguity(maps: tuple[Linear, ...], operand: ir.Value, dim: int) -> int:
     layout = layout_of(operand.type)
     for position, form in enumerate(maps):
-        if form.is_dim(dim):
+        if form.factor(dim):
             if layout is not None:
                 return 4 if layout.tile_dim == position else -4
-            return 2 if position == len(maps) - 1 else 0
+            return 2 if position == len(maps) - 1 and form.factor(dim) == 1 else 0
     return 0
 
 

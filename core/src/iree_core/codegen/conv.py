@@ -124,6 +124,8 @@ def _skippable(contraction: Contraction, number: int) -> bool:
         if any(f < 1 for _, f in form.factors):
             return False
         parallel = next(d for d in form.dims if d not in c.reductions)
+        if parallel == c.lane:
+            return False
         if parallel == c.row and (
             c.static(c.row) is None
             or pad.operands[0].type.is_dynamic_dim(position)
@@ -319,7 +321,7 @@ class Window:
         size = self._outer_sizes[(slide.operand, slide.position)]
         room = b.max(b.sub(b.add(size, slide.low), at), 0)
         last = b.min(b.ceildiv(room, slide.dilation), self.sizes[slide.window])
-        return first, last
+        return first, b.max(first, last)
 
     def runs(self, rows: int) -> list[Run] | None:
         """Return the tiles of a row of the image, grouped, or None where all are alike."""
