@@ -19,13 +19,16 @@ class Dispatch:
     """The parts of a dispatch function (see :mod:`iree_core.dialects.flow`).
 
     Attributes:
+        module: what holds it; kept so that the operations stay alive.
         function: the ``func.func``.
         tensors: its tensor arguments.
         scalars: its ``index`` arguments; their order is that of the kernel's scalar operands.
         results: the tensors it returns.
         result_sizes: the dimensions of each result.
+        argument_sizes: the dimensions of each tensor argument.
     """
 
+    module: ir.Module
     function: func.FuncOp
     tensors: tuple[ir.Value, ...]
     scalars: tuple[ir.Value, ...]
@@ -102,6 +105,7 @@ def read_dispatch(module: ir.Module) -> Dispatch:
     terminator = list(block.operations)[-1]
     results = tuple(terminator.operands)
     return Dispatch(
+        module=module,
         function=function,
         tensors=tuple(a for a in arguments if isinstance(a.type, ir.RankedTensorType)),
         scalars=scalars,

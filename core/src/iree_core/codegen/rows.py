@@ -219,7 +219,7 @@ class _Rows:
         for index, dim in zip(row, rows, strict=True):
             if dim is not None:
                 position[dim] = index
-        inner = [d for d in range(len(buffer.shape)) if d not in rows]
+        inner = [d for d, size in enumerate(buffer.shape) if d not in rows and size != 1]
         builder, evaluator = self.builder, self.evaluator
 
         def write(lane: Lane | None) -> None:
