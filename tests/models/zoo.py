@@ -119,9 +119,10 @@ def _t5() -> tuple[Any, Callable[..., Any]]:
     import transformers
 
     model = transformers.T5ForConditionalGeneration(transformers.T5Config())
-    return model, lambda m, ids, decoder: m(
-        input_ids=ids, decoder_input_ids=decoder, use_cache=False
-    ).logits
+    return (
+        model,
+        lambda m, ids, decoder: m(input_ids=ids, decoder_input_ids=decoder, use_cache=False).logits,
+    )
 
 
 def _whisper() -> tuple[Any, Callable[..., Any]]:
@@ -132,9 +133,12 @@ def _whisper() -> tuple[Any, Callable[..., Any]]:
         decoder_attention_heads=6, encoder_ffn_dim=1536, decoder_ffn_dim=1536,
     )  # fmt: skip
     model = transformers.WhisperForConditionalGeneration(config)
-    return model, lambda m, features, decoder: m(
-        input_features=features, decoder_input_ids=decoder, use_cache=False
-    ).logits
+    return (
+        model,
+        lambda m, features, decoder: (
+            m(input_features=features, decoder_input_ids=decoder, use_cache=False).logits
+        ),
+    )
 
 
 TEXT = ("int64", (BATCH, SEQ))
