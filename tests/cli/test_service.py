@@ -106,7 +106,7 @@ def test_errors_travel_with_their_type_and_leave_nothing(site: Path) -> None:
 
 
 def test_a_process_that_dies_is_an_error_that_says_when(site: Path) -> None:
-    with pytest.raises(CompileError, match="died of SIGABRT.*in phase import, reading abort"):
+    with pytest.raises(CompileError, match=r"died of SIGABRT.*in phase import, reading abort"):
         iree_core.compile(_model(site, "abort"), output=site / "o.vmfb", target="fake")
     assert not (site / "o.vmfb").exists() and _leftovers(site) == []
 
