@@ -52,7 +52,7 @@ def _text(op: ir.Operation) -> str:
     op.attributes["sym_name"] = ir.StringAttr.get("_")
     if origin is not None:
         del op.attributes[ORIGIN]
-    text = op.get_asm()
+    text = op.get_asm(use_local_scope=True, assume_verified=True)
     op.attributes["sym_name"] = name
     if origin is not None:
         op.attributes[ORIGIN] = origin

@@ -85,3 +85,59 @@ def init_like(init: ir.Value, empty: ir.Value) -> ir.Value:
     if op is None or op.name == "tensor.empty":
         return empty
     return linalg.fill(op.operands[0], outs=[empty])
+
+
+def reorder_loops(op: ir.Operation, order: Sequence[int]) -> None:
+    """Make loop ``order[i]`` of a generic its loop ``i``; what it computes stays the same."""
+    if list(order) == list(range(len(order))):
+        return
+    place = {loop: number for number, loop in enumerate(order)}
+    renumber = ir.AffineMap.get(
+        len(order), 0, [ir.AffineDimExpr.get(place[loop]) for loop in range(len(order))]
+    )
+    maps = [
+        ir.AffineMap.get(len(order), 0, [e.compose(renumber) for e in each.results])
+        for each in maps_of(op)
+    ]
+    kinds = list(op.attributes["iterator_types"])
+    op.attributes["iterator_types"] = ir.ArrayAttr.get([kinds[loop] for loop in order])
+    set_maps(op, maps)
+    for inner in nested_operations(op):
+        if inner.name == "linalg.index":
+            dim = ir.IntegerAttr(inner.attributes["dim"])
+            inner.attributes["dim"] = ir.IntegerAttr.get(dim.type, place[dim.value])
+
+
+def order_loops(op: ir.Operation) -> None:
+    """Bring the loops of a generic into the standard order.
+
+    Parallel loops come first, as they index the first result; then the loops of sliding
+    windows, then the other reduction loops.
+    """
+    maps = maps_of(op)
+    parallel = parallel_loops(op)
+    output = dim_positions(maps[len(op.operands) - len(op.results)])
+    first = [d for d in output if d is not None and parallel[d]]
+    first += [d for d, p in enumerate(parallel) if p and d not in first]
+    windows = compound_loops(maps)
+    rest = [d for d, p in enumerate(parallel) if not p]
+    rest.sort(key=lambda d: d not in windows)
+    reorder_loops(op, [*first, *rest])
+
+
+def compound_loops(maps: Sequence[ir.AffineMap]) -> set[int]:
+    """Return the loops that occur inside compound expressions."""
+    found: set[int] = set()
+
+    def visit(expression: ir.AffineExpr) -> None:
+        if isinstance(expression, ir.AffineDimExpr):
+            found.add(expression.position)
+        elif isinstance(expression, ir.AffineBinaryExpr):
+            visit(expression.lhs)
+            visit(expression.rhs)
+
+    for each in maps:
+        for expression in each.results:
+            if not isinstance(expression, ir.AffineDimExpr):
+                visit(expression)
+    return found
