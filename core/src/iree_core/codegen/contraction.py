@@ -30,7 +30,7 @@ from iree_core.codegen.dispatch import Dispatch, Size, as_expr
 from iree_core.codegen.frame import Frame, make_kernel
 from iree_core.codegen.kernel import CpuModel, Kernel
 from iree_core.codegen.microkernel import Body, Linear, Operand, RegisterTile, linear, read_body
-from iree_core.codegen.panel import Panel, PanelPacker
+from iree_core.codegen.panel import Panel, PanelPacker, RowBlock, RowPacker
 from iree_core.codegen.placement import Placement, placements
 from iree_core.codegen.reduction import is_reduction
 from iree_core.codegen.traits import body_cost, generics
@@ -39,6 +39,7 @@ from iree_core.ir import ir, memref, vector
 from iree_core.layout import layout_of
 
 _LONG_EPILOGUE = 12
+_ALIGNMENT = 64
 _ROWS_WORTH_PACKING = 32
 _ASSUMED = 128
 """What an unknown dimension is taken for where only speed depends on it."""
@@ -263,6 +264,7 @@ class _Schedule:
     grain: int
     grid: Expr
     panel: Panel | None
+    block: RowBlock | None
     scratch: Expr
 
 
@@ -306,6 +308,7 @@ def _plan(c: Contraction, cpu: CpuModel) -> _Schedule:
     tile_row = blocking.item_cycles(depth * register.columns, lanes, 0)
     budget = blocking.item_budget(tile_row * prod(heights) * panels)
     panel = _run_time_panel(c, prod(heights))
+    packed_rows = _run_time_rows(c, panels)
     block = 1
     if c.row is not None:
         least = 64 if panel is None else 256
@@ -319,8 +322,12 @@ def _plan(c: Contraction, cpu: CpuModel) -> _Schedule:
     counts: dict[int, int] = {}
     for dim in reversed(c.outer):
         counts[dim] = blocking.even_blocks(c.static(dim), budget / cost)
+        if packed_rows is not None:
+            counts[dim] = 1
         cost *= counts[dim]
     group = blocking.even_blocks(panels, budget / cost)
+    if packed_rows is not None:
+        group = max(group, blocking.even_blocks(panels, 4))
     grid: Expr = const(1)
     for dim in c.outer:
         grid = grid * as_expr(c.extents[dim]).ceildiv(counts[dim])
@@ -329,15 +336,66 @@ def _plan(c: Contraction, cpu: CpuModel) -> _Schedule:
     grid = grid * as_expr(c.extents[c.lane]).ceildiv(register.columns * group)
     scratch = const(0)
     if panel is not None:
-        scratch = const(register.columns * _panel_bytes(c, panel))
-        for dim in panel.reductions:
-            scratch = scratch * as_expr(c.extents[dim])
+        scratch = _panel_bytes(c, panel, register.columns)
+    if packed_rows is not None:
+        scratch = scratch + _block_bytes(c, packed_rows, block)
     grain = blocking.grain_for(cost * group)
-    return _Schedule(register, block, group, counts, grain, grid, panel, scratch)
+    return _Schedule(register, block, group, counts, grain, grid, panel, packed_rows, scratch)
 
 
-def _panel_bytes(c: Contraction, panel: Panel) -> int:
-    return element_bits(c.generic.inputs[panel.operand].type.element_type) // 8
+def _panel_bytes(c: Contraction, panel: Panel, columns: int) -> Expr:
+    size = element_bits(c.generic.inputs[panel.operand].type.element_type) // 8
+    count = const(columns * size)
+    for dim in panel.reductions:
+        count = count * as_expr(c.extents[dim])
+    return count.ceildiv(_ALIGNMENT) * _ALIGNMENT
+
+
+def _block_bytes(c: Contraction, block: RowBlock, rows: int) -> Expr:
+    count = const(rows * element_bits(block.element) // 8)
+    for dim in block.reductions:
+        count = count * as_expr(c.extents[dim])
+    return count
+
+
+def _run_time_rows(c: Contraction, panels: int) -> RowBlock | None:
+    """Return the operand along the rows if evaluating it once per work item pays.
+
+    It does where an element costs more than a load (a producer is fused, or a narrow float
+    must be converted) and several panels and rows use it.
+    """
+    if c.row is None or panels < 2 or c.extent(c.row) < 4:
+        return None
+    for number, (maps, operand) in enumerate(zip(c.inputs, c.generic.inputs, strict=True)):
+        loops = {d for form in maps for d in form.dims}
+        if c.row not in loops or c.lane in loops or any(len(f.factors) > 1 for f in maps):
+            continue
+        if not isinstance(operand.type, ir.RankedTensorType) or not maps[-1].dims:
+            continue
+        element = operand.type.element_type
+        reductions = tuple(d for d in c.reductions if d in loops)
+        narrow = isinstance(element, ir.FloatType) and element.width < 32
+        plain = operand in c.dispatch.tensors and not (narrow and _only_widened(c, number))
+        if plain or not reductions or reductions[-1] not in maps[-1].dims:
+            continue
+        if narrow and _only_widened(c, number):
+            element = ir.F32Type.get()
+        return RowBlock(number, maps, c.row, reductions, element)
+    return None
+
+
+def _only_widened(c: Contraction, number: int) -> bool:
+    """Whether the body converts an input to float32 before it does anything else with it."""
+    if not isinstance(accumulator_type(c), ir.F32Type):
+        return False
+    for use in c.body.inputs[number].uses:
+        op = use.owner.operation
+        if op.name == "arith.extf" and isinstance(op.results[0].type, ir.F32Type):
+            continue
+        if op.name == "arith.mulf" and op.results[0] == c.body.term:
+            continue
+        return False
+    return True
 
 
 def _run_time_panel(c: Contraction, rows: int) -> Panel | None:
@@ -395,6 +453,7 @@ class _Emission:
         self.kind = accumulator_type(contraction)
         self.window = conv.Window(contraction, self.evaluator, self.sizes)
         self.packer = self._packer()
+        self.row_packer = self._row_packer()
         self.staging = self._staging()
         self.column: Scalar = 0
         self.tile = RegisterTile(
@@ -422,6 +481,10 @@ class _Emission:
                 dims = (*panel.reductions, panel.lane)
                 forms = tuple(Linear(((d, 1),)) for d in dims)
                 operands.append(Operand(forms, self._read_panel))
+            elif self.row_packer is not None and self.row_packer.block.operand == number:
+                dims = (self.row_packer.block.row, *self.row_packer.block.reductions)
+                forms = tuple(Linear(((d, 1),)) for d in dims)
+                operands.append(Operand(forms, self.row_packer.load))
             else:
                 operands.append(Operand(maps, self.window.reader(number)))
         return operands
@@ -440,6 +503,21 @@ class _Emission:
             0,
             self.c.generic.inputs[panel.operand].type.element_type,
             self.s.register.columns,
+        )
+
+    def _row_packer(self) -> RowPacker | None:
+        block = self.s.block
+        if block is None:
+            return None
+        assert self.frame.scratch is not None
+        offset: Scalar = 0
+        if self.packer is not None:
+            b = self.b
+            offset = b.mul(b.ceildiv(self.packer.bytes(), _ALIGNMENT), _ALIGNMENT)
+        read = self.window.reader(block.operand)
+        rows, lanes = self.s.rows, self.s.register.lanes
+        return RowPacker(
+            self.evaluator, block, read, self.sizes, self.frame.scratch, offset, rows, lanes
         )
 
     def _read_panel(self, position: Sequence[Index], lane: Lane | None) -> ir.Value:
@@ -467,6 +545,11 @@ class _Emission:
 
     def _item(self, blocks: list[Scalar], group: Scalar) -> None:
         b, c, s = self.b, self.c, self.s
+        if self.row_packer is not None:
+            assert c.row is not None
+            start = b.mul(blocks[-1], s.rows)
+            stop = b.min(b.add(start, s.rows), self.sizes[c.row])
+            self.row_packer.pack(dict(zip(c.outer, blocks, strict=False)), start, stop)
         width = s.register.columns
         first = b.mul(group, s.panels * width)
         last = b.min(b.add(first, s.panels * width), self.sizes[c.lane])

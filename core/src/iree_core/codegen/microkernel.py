@@ -283,8 +283,7 @@ class RegisterTile:
 
     def _widen(self, value: ir.Value) -> ir.Value:
         # Narrow floats are added up in float32.
-        kind = value.type.element_type if isinstance(value.type, ir.VectorType) else value.type
-        if kind == self.accumulator:
+        if _element(value) == self.accumulator:
             return value
         key = ("widen", value)
         if key not in self._memo:
@@ -305,6 +304,8 @@ class RegisterTile:
         if owner.name == "arith.constant":
             return arith.ConstantOp(value.type, owner.attributes["value"]).result
         operands = [self._value(o, point) for o in owner.operands]
+        if owner.name == "arith.extf" and _element(operands[0]) == value.type:
+            return operands[0]  # a packed operand was converted when it was packed
         width = next((o.type.shape[0] for o in operands if _is_vector(o)), None)
         if width is not None:
             operands = [self.builder.splat(o, width) for o in operands]
@@ -356,6 +357,10 @@ def _number(extent: Scalar) -> int:
     if not isinstance(extent, int):
         raise NotScheduled("an unrolled loop without a static trip count")
     return extent
+
+
+def _element(value: ir.Value) -> ir.Type:
+    return value.type.element_type if isinstance(value.type, ir.VectorType) else value.type
 
 
 def _is_vector(value: ir.Value) -> bool:
