@@ -31,11 +31,13 @@ def schedule(dispatch: Dispatch, target: CpuModel) -> Kernel:
     from iree_core.codegen.contraction import build_contraction
     from iree_core.codegen.elementwise import build_elementwise
     from iree_core.codegen.rows import build_rows
+    from iree_core.codegen.transposition import build_transposition
 
     reasons = []
     schedules = (
         ("contraction", build_contraction),
         ("rows", build_rows),
+        ("transposition", build_transposition),
         ("elementwise", build_elementwise),
     )
     for name, build in schedules:
