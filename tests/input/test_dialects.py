@@ -380,7 +380,25 @@ func.func @main(%x: tensor<4xf32>) -> tensor<4xf32> {
   %0 = stablehlo.custom_call @lapack_magic(%x) : (tensor<4xf32>) -> tensor<4xf32>
   return %0 : tensor<4xf32>
 } loc("layer7")"""
-    source = source.replace("-> tensor<4xf32>\n  return", '-> tensor<4xf32> loc("layer7")\n  return')
+    source = source.replace(
+        "-> tensor<4xf32>\n  return", '-> tensor<4xf32> loc("layer7")\n  return'
+    )
     with CONTEXT, ir.Location.unknown(), pytest.raises(CompileError) as caught:
         convert(source)
     assert "lapack_magic" in str(caught.value) and "layer7" in str(caught.value)
+
+
+def test_tm_tensor_attention() -> None:
+    source = """
+func.func @main(%q: tensor<2x5x4xf32>, %k: tensor<2x7x4xf32>, %v: tensor<2x7x3xf32>,
+    %m: tensor<2x5x7xf32>, %o: tensor<2x5x3xf32>) -> tensor<2x5x3xf32> {
+  %0 = tm_tensor.attention ins(%q, %k, %v, %m : tensor<2x5x4xf32>, tensor<2x7x4xf32>,
+    tensor<2x7x3xf32>, tensor<2x5x7xf32>) outs(%o : tensor<2x5x3xf32>) -> tensor<2x5x3xf32>
+  return %0 : tensor<2x5x3xf32>
+}"""
+    q, k, v, m = f32(2, 5, 4), f32(2, 7, 4), f32(2, 7, 3), f32(2, 5, 7)
+    scores = q @ k.transpose(0, 2, 1) / 2 + m
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    want = weights / weights.sum(-1, keepdims=True) @ v
+    (y,) = run(source, q, k, v, m, np.zeros_like(want))
+    np.testing.assert_allclose(y, want, 1e-5, 1e-5)

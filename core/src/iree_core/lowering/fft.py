@@ -43,9 +43,7 @@ def split(operand: Tensor) -> Parts:
     if operand.element.kind != "complex":
         return Parts(operand, None)
     half = F32 if operand.element == COMPLEX64 else F64
-    return Parts(
-        elementwise([operand], half, complex.re), elementwise([operand], half, complex.im)
-    )
+    return Parts(elementwise([operand], half, complex.re), elementwise([operand], half, complex.im))
 
 
 def join(parts: Parts) -> Tensor:
@@ -53,9 +51,7 @@ def join(parts: Parts) -> Tensor:
     element = COMPLEX64 if parts.re.element == F32 else COMPLEX128
     if parts.im is None:
         zero = scalars.constant(0.0, parts.re.element)
-        return elementwise(
-            [parts.re], element, lambda re: complex.create_(element.type, re, zero)
-        )
+        return elementwise([parts.re], element, lambda re: complex.create_(element.type, re, zero))
     return elementwise(
         [parts.re, parts.im], element, lambda re, im: complex.create_(element.type, re, im)
     )
@@ -254,4 +250,3 @@ def _butterflies(
         return for_loop(0, half, state, butterfly)
 
     return for_loop(0, length, rows, block, step=index.mul(half, 2))
-

@@ -96,9 +96,7 @@ def while_loop(
     return list(op.results)
 
 
-def branch(
-    condition: ir.Value, then: Callable[[], Values], otherwise: Values
-) -> list[ir.Value]:
+def branch(condition: ir.Value, then: Callable[[], Values], otherwise: Values) -> list[ir.Value]:
     """Emit ``scf.if``: what ``then`` returns where ``condition`` is set, else ``otherwise``."""
     op = scf.IfOp(condition, [v.type for v in otherwise], has_else=True)
     with ir.InsertionPoint(op.then_block):

@@ -160,9 +160,7 @@ def scatter_elements(
     return scatter([data], [updates], list(range(data.rank)), {}, start, combine)[0]
 
 
-def gather_nd(
-    data: Tensor, indices: Tensor, batch_dims: int = 0, *, wrap: bool = True
-) -> Tensor:
+def gather_nd(data: Tensor, indices: Tensor, batch_dims: int = 0, *, wrap: bool = True) -> Tensor:
     """Return slices of ``data`` at ``indices`` (ONNX GatherND).
 
     Args:
@@ -195,4 +193,3 @@ def _static(dim: Dim) -> int:
     if not isinstance(dim, int):
         raise TypeError("the length of index vectors must be known while compiling")
     return dim
-

@@ -56,9 +56,7 @@ def triangular_solve(
                 (x,) = state
 
                 def subtract(j: ir.Value, rest: list[ir.Value]) -> Values:
-                    product = scalars.mul(
-                        coefficient(matrix, i, j), load(x, *at(j, c)), element
-                    )
+                    product = scalars.mul(coefficient(matrix, i, j), load(x, *at(j, c)), element)
                     return [scalars.sub(rest[0], product, element)]
 
                 (rest,) = for_loop(first, last, [load(right, *at(i, c))], subtract)

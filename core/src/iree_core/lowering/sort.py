@@ -167,9 +167,7 @@ def _merge_runs(
         def step(position: ir.Value, state: list[ir.Value]) -> Values:
             left, right, *target = state
             take, scalar = _take(source, length, left, right, middle, high, before)
-            written = [
-                store(s, t, position) for s, t in zip(scalar, target, strict=True)
-            ]
+            written = [store(s, t, position) for s, t in zip(scalar, target, strict=True)]
             left_next = arith.select(take, left, index.value(index.add(left, 1)))
             right_next = arith.select(take, index.value(index.add(right, 1)), right)
             return [left_next, right_next, *written]
@@ -221,9 +219,7 @@ def _select(
     return for_loop(0, length, into, visit)
 
 
-def _insert(
-    new: Values, kept: list[ir.Value], size: Dim, k: int, before: Before
-) -> list[ir.Value]:
+def _insert(new: Values, kept: list[ir.Value], size: Dim, k: int, before: Before) -> list[ir.Value]:
     """Move the kept elements that come after ``new`` one place on and put it before them."""
     start = index.minimum(size, k - 1)
 
@@ -240,5 +236,3 @@ def _insert(
 
     place, *rows = while_loop([index.value(start), *kept], goes_on, move)
     return [store(s, t, place) for s, t in zip(new, rows, strict=True)]
-
-

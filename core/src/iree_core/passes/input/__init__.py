@@ -7,7 +7,7 @@ math, scf, complex, ml_program and flow; constants of more than 64 elements are 
 from __future__ import annotations
 
 from iree_core.passes.input.constants import ExternalizeConstants
-from iree_core.passes.input.convert_stablehlo import ConvertStablehlo
+from iree_core.passes.input.convert_stablehlo import ConvertStablehlo, ConvertVhlo
 from iree_core.passes.input.convert_tm_tensor import ConvertTmTensor
 from iree_core.passes.input.convert_torch import ConvertTorch
 from iree_core.passes.input.convert_tosa import ConvertTosa
@@ -20,6 +20,7 @@ from iree_core.passes.state import CompilationState
 def passes(state: CompilationState) -> list[Pass]:
     """Return the passes; each leaves a module alone that has nothing of its dialect."""
     return [
+        ConvertVhlo(),
         RecordSignature(),
         # Weights leave the IR before conversions copy or fold them.
         ExternalizeConstants(min_elements=16384, name="externalize-weights"),

@@ -123,9 +123,7 @@ def _from_text(op: ir.Operation, kind: ir.RankedTensorType, dtype: np.dtype) -> 
     return raw.view(dtype)[:count].reshape(kind.shape)
 
 
-def _register(
-    store: ParameterStore, op: ir.Operation, array: NDArray, keys: dict[str, str]
-) -> str:
+def _register(store: ParameterStore, op: ir.Operation, array: NDArray, keys: dict[str, str]) -> str:
     identity = f"{array.__array_interface__['data'][0]}:{array.dtype}:{array.shape}"
     if identity not in keys:
         keys[identity] = store.add(_free_key(store), array)

@@ -1,20 +1,17 @@
-"""StableHLO, CHLO and VHLO to linalg: the stock conversions around our own rewrites."""
+"""VHLO to StableHLO; StableHLO and CHLO to linalg: the stock conversions around our own rewrites."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from iree_core.ir import ir, run_pipeline
+from iree_core.ir import ir, run_pipeline, stablehlo
 from iree_core.passes.input.stablehlo_control_flow import StablehloControlFlow
 from iree_core.passes.input.stablehlo_programs import TOP_K, StablehloPrograms
 from iree_core.passes.input.stablehlo_simplify import StablehloSimplify, hint_broadcasts
 from iree_core.passes.input.support import dialects
 from iree_core.passes.state import CompilationState
 
-_FROM_VHLO = "vhlo-to-version{target=current},vhlo-legalize-to-stablehlo"
-_INLINE = (
-    "inline,symbol-dce,func.func(stablehlo-legalize-composite-to-call),inline,symbol-dce"
-)
+_INLINE = "inline,symbol-dce,func.func(stablehlo-legalize-composite-to-call),inline,symbol-dce"
 _FROM_CHLO = (
     "func.func(remove-shape-constraints,canonicalize,chlo-legalize-to-stablehlo,"
     "remove-shape-constraints,canonicalize)"
@@ -30,8 +27,31 @@ _SHAPE_TO_STANDARD = "func.func(convert-shape-constraints),convert-shape-to-std"
 
 
 @dataclass(frozen=True)
+class ConvertVhlo:
+    """Converts ``vhlo``, the versioned form in which StableHLO is stored.
+
+    Before::
+
+        %y = vhlo.tanh_v2 %x : (!vhlo.tensor_v1<4x!vhlo.f32_v1>) -> ...
+
+    After::
+
+        %y = stablehlo.tanh %x : tensor<4xf32>
+    """
+
+    name: str = "convert-vhlo"
+
+    def run(self, module: ir.Module, state: CompilationState) -> None:
+        """Convert ``module`` if it has VHLO operations."""
+        if "vhlo" in dialects(module):
+            version = stablehlo.get_current_version()
+            upgrade = f"vhlo-to-version{{target={version}}},vhlo-legalize-to-stablehlo"
+            run_pipeline(module, f"builtin.module({upgrade})")
+
+
+@dataclass(frozen=True)
 class ConvertStablehlo:
-    """Converts the ``stablehlo``, ``chlo`` and ``vhlo`` dialects to linalg on signless tensors.
+    """Converts the ``stablehlo`` and ``chlo`` dialects to linalg on signless tensors.
 
     Before::
 
@@ -46,8 +66,6 @@ class ConvertStablehlo:
 
     def run(self, module: ir.Module, state: CompilationState) -> None:
         """Convert ``module`` if it has operations of these dialects."""
-        if "vhlo" in dialects(module):
-            run_pipeline(module, f"builtin.module({_FROM_VHLO})")
         if not dialects(module) & {"stablehlo", "chlo"}:
             return
         run_pipeline(module, f"builtin.module({_INLINE})")

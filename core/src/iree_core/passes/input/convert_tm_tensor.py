@@ -103,9 +103,7 @@ def _scatter(op: ir.Operation) -> list[Tensor]:
     window = {1 + i: offset + i for i in range(updates.rank - 1)}
 
     def start(at: Sequence[ir.Value]) -> dict[int, ir.Value]:
-        return {
-            dim: scatter.read_index(indices, [*at, place]) for place, dim in enumerate(dims)
-        }
+        return {dim: scatter.read_index(indices, [*at, place]) for place, dim in enumerate(dims)}
 
     def combine(old: Values, new: Values) -> Values:
         return _inline(op, [*new, *old])

@@ -117,7 +117,9 @@ class CheckCanonical:
             for name in listed
             if any(left[name])
         )
-        hints = [_HINTS[d] for d in dict.fromkeys(n.partition(".")[0] for n in listed) if d in _HINTS]
+        hints = [
+            _HINTS[d] for d in dict.fromkeys(n.partition(".")[0] for n in listed) if d in _HINTS
+        ]
         raise CompileError(
             f"These operations of the input are not supported: {', '.join(listed)}{more}.",
             where=places or None,

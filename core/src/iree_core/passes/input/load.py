@@ -48,7 +48,7 @@ def parse_module(source: bytes, context: ir.Context, name: str = "<input>") -> i
         with context:
             if source.startswith(_BYTECODE_MAGIC):
                 if _PORTABLE_PRODUCER in source[4:32]:
-                    return _portable(source, context)
+                    return _portable(source, context, name)
                 return ir.Module.parse(source)
             return ir.Module.parse(source.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -60,7 +60,7 @@ def parse_module(source: bytes, context: ir.Context, name: str = "<input>") -> i
         raise _explain(error, name) from error
 
 
-def _portable(source: bytes, context: ir.Context) -> ir.Module:
+def _portable(source: bytes, context: ir.Context, name: str) -> ir.Module:
     diagnostics: list[str] = []
 
     def keep(diagnostic: ir.Diagnostic) -> bool:
@@ -73,7 +73,7 @@ def _portable(source: bytes, context: ir.Context) -> ir.Module:
     except (RuntimeError, ValueError) as error:
         message = diagnostics[0] if diagnostics else str(error)
         raise ImportModelError(
-            f"The StableHLO portable artifact cannot be read: {message}.",
+            f"The StableHLO portable artifact {name} cannot be read: {message}.",
             hint="Artifacts are readable for five years back and two years ahead of the version "
             "of StableHLO that is installed.",
         ) from error
@@ -81,7 +81,7 @@ def _portable(source: bytes, context: ir.Context) -> ir.Module:
         handler.detach()
     if module is None:
         message = diagnostics[0] if diagnostics else "damaged"
-        raise ImportModelError(f"The StableHLO portable artifact cannot be read: {message}.")
+        raise ImportModelError(f"The StableHLO portable artifact {name} cannot be read: {message}.")
     return module
 
 
