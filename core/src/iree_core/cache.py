@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from iree_core import __version__
+from iree_core.errors import UsageError
 from iree_core.plugins import installed
 
 _CHUNK = 1 << 20
@@ -139,3 +140,33 @@ def _sources() -> str:
                 stat = path.stat()
                 digest.update(f"{path}{stat.st_size}{stat.st_mtime_ns}".encode())
     return digest.hexdigest()
+
+
+def cached_module(
+    model: Path, options: Mapping[str, object], compile: Callable[..., object]
+) -> Path:
+    """Return the compiled module of ``model`` from the cache of this user.
+
+    Args:
+        model: a model file.
+        options: arguments for ``compile``.
+        compile: called with the model, ``output`` and the options if there is none yet.
+
+    Raises:
+        UsageError: the model cannot be read.
+        IreeError: whatever ``compile`` raises.
+    """
+    try:
+        key = cache_key(model, str(options.get("target")), options)
+    except OSError as error:
+        raise UsageError(f"Cannot read {model}: {error.strerror}.") from error
+    try:
+        path, _ = ModuleCache(default_folder()).get(
+            key, lambda path: compile(model, output=path, **options)
+        )
+    except OSError as error:
+        raise UsageError(
+            f"The cache {default_folder()} cannot be written: {error.strerror}.",
+            hint="Set XDG_CACHE_HOME to a folder that can.",
+        ) from error
+    return path

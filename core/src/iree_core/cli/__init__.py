@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 COMMANDS: dict[str, tuple[str, str]] = {
     "compile": ("compile", "Compile a model to a module file."),
     "run": ("run", "Run a function of a model or module file."),
-    "benchmark": ("benchmark", "Measure how long a function takes."),
+    "benchmark": ("run", "Measure how long a function takes."),
     "import": ("compile", "Print a model as MLIR, before it is optimised."),
     "inspect": ("inspect", "Show what is in a module file, its memory plan and peak."),
     "plugins": ("listing", "List plugins: name, version, state, and what is wrong."),
