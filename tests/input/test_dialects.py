@@ -298,7 +298,7 @@ func.func @main(%x: !torch.vtensor<[2,128],f32>)
     !torch.vtensor<[2,128],f32>
 }}"""
     with CONTEXT, ir.Location.unknown():
-        module, state = convert(source)
+        _module, state = convert(source)
         assert [state.parameters.shape(key) for key in state.parameters] == [(128, 128)]
     x = f32(2, 128)
     values, places, sums = run(source, x)

@@ -221,7 +221,7 @@ def test_triangular_solve(left: bool, lower: bool, transpose: bool, dynamic: boo
 @pytest.mark.parametrize("lower", [True, False])
 @pytest.mark.parametrize("dtype", [np.float64, np.complex128])
 def test_cholesky(lower: bool, dtype: type) -> None:
-    root = RNG.standard_normal((2, 5, 5)).astype(dtype)
+    root: NDArray = RNG.standard_normal((2, 5, 5)).astype(dtype)
     if dtype is np.complex128:
         root = root + 1j * RNG.standard_normal((2, 5, 5))
     a = root @ root.conj().transpose(0, 2, 1) + np.eye(5)

@@ -241,7 +241,7 @@ func.func @f(%p: i1, %x: tensor<4xf32>, %y: tensor<4xf32>) -> tensor<4xf32> {
 
 
 def test_check_names_what_is_left() -> None:
-    with pytest.raises(CompileError, match="tosa.sin") as caught:
+    with pytest.raises(CompileError, match=r"tosa\.sin") as caught:
         transformed(
             CheckCanonical(),
             "func.func @f(%x: tensor<4xf32>) -> tensor<4xf32> {\n"

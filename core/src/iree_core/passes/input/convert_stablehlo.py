@@ -1,4 +1,4 @@
-"""VHLO to StableHLO; StableHLO and CHLO to linalg: the stock conversions around our own rewrites."""
+"""VHLO to StableHLO, and StableHLO and CHLO to linalg: stock conversions and our own."""
 
 from __future__ import annotations
 

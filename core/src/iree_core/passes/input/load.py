@@ -93,7 +93,7 @@ def _explain(error: ir.MLIRError, name: str) -> ImportModelError:
         line, column = diagnostic.location.start_line, diagnostic.location.start_col
         where = f"{name}:{line}:{column}" if line else name
     hint = None
-    if "unknown" in message and "dialect" in message or "unregistered" in message:
+    if ("unknown" in message and "dialect" in message) or "unregistered" in message:
         hint = "Known input dialects: torch, stablehlo, chlo, vhlo, tosa, tm_tensor, linalg."
     return ImportModelError(
         f"{name} is no valid MLIR: {message.rstrip('.')}.", where=where, hint=hint

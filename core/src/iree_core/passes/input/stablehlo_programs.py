@@ -19,7 +19,6 @@ from iree_core.passes.input.stablehlo_regions import (
 from iree_core.passes.input.support import before, integer_attribute, integers, operations, replace
 from iree_core.passes.state import CompilationState
 
-
 TOP_K = "chlo.top_k"
 
 
@@ -114,7 +113,8 @@ def _fft(op: ir.Operation) -> list[Tensor]:
     operand = as_tensor(op.operands[0])
     kind = str(op.attributes["fft_type"])
     lengths = integers(op, "fft_length", [])
-    mode = next(k for k in ("IRFFT", "RFFT", "IFFT", "FFT") if k in kind)
+    modes: tuple[fft.Mode, ...] = ("IRFFT", "RFFT", "IFFT", "FFT")
+    mode = next(m for m in modes if m in kind)
     return [fft.fft(operand, lengths, mode)]
 
 

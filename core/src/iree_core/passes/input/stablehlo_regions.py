@@ -85,7 +85,7 @@ def _constant(op: ir.Operation, args: list[ir.Value]) -> ir.Value | None:
     if element.kind == "complex":
         return None
     value = ir.DenseElementsAttr(op.attributes["value"]).get_splat_value()
-    number = value.value  # type: ignore[attr-defined]
+    number = value.value
     return scalars.constant(number, element)
 
 
