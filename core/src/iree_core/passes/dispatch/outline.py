@@ -127,7 +127,7 @@ class _Outliner:
         call = _Call(group)
         inside = {r for index in group.operations for r in nodes[index].op.results}
         seen: set[ir.Value] = set()
-        for index in group.operations:
+        for index in _structural_order(group, nodes):
             for value in nodes[index].operands:
                 if value not in inside:
                     self._add_operand(call, value, seen)
@@ -196,7 +196,7 @@ class _Outliner:
         block = function.add_entry_block()
         with ir.InsertionPoint(block):
             values = _bind_arguments(call, block)
-            operations = [*call.remade, *(nodes[i].op for i in call.group.operations)]
+            operations = [*call.remade, *(nodes[i].op for i in _structural_order(call.group, nodes))]
             for op in operations:
                 clone_into(op, values)
             func.ReturnOp([values[r] for r in call.results])
@@ -219,6 +219,24 @@ class _Outliner:
         arguments = [*call.tensors, *boxes, *(None for _ in plain)]
         function.attributes["arg_attrs"] = ir.ArrayAttr.get([describe(a) for a in arguments])
         function.attributes["res_attrs"] = ir.ArrayAttr.get([describe(r) for r in call.results])
+
+
+def _structural_order(group: Group, nodes: list[Node]) -> list[int]:
+    """Return the operations of a group, operands first, in an order that only depends on them.
+
+    Equal groups then give equal text, however the program around them is ordered.
+    """
+    wanted = set(group.operations)
+    order: dict[int, None] = {}
+    pending = sorted(group.members, reverse=True)
+    while pending:
+        index = pending[-1]
+        sources = [p for p in nodes[index].producers if p in wanted and p not in order]
+        if sources and index not in order:
+            pending.extend(reversed(sources))
+        else:
+            order[pending.pop()] = None
+    return list(order)
 
 
 def _is_remade(op: ir.Operation) -> bool:

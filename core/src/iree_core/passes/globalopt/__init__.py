@@ -5,6 +5,8 @@ from __future__ import annotations
 from iree_core.passes.globalopt.canonical import GENERALIZE, RestoreFills
 from iree_core.passes.globalopt.channels_last import ChannelsLast
 from iree_core.passes.globalopt.fold_transposes import FoldTransposes
+from iree_core.passes.globalopt.inline_splats import InlineSplats
+from iree_core.passes.globalopt.scale_after import ScaleAfterContraction
 from iree_core.passes.manager import MlirPipeline, Pass
 from iree_core.passes.state import CompilationState
 
@@ -16,4 +18,13 @@ def passes(state: CompilationState) -> list[Pass]:
     canonical: list[Pass] = [GENERALIZE, RestoreFills()]
     if state.options.opt_level == 0:
         return [*canonical, CLEAN_UP]
-    return [*canonical, ChannelsLast(), FoldTransposes(), CLEAN_UP]
+    return [
+        *canonical,
+        InlineSplats(),
+        ChannelsLast(),
+        FoldTransposes(),
+        CLEAN_UP,
+        ScaleAfterContraction(),
+        FoldTransposes(),
+        CLEAN_UP,
+    ]

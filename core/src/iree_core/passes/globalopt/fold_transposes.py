@@ -42,14 +42,20 @@ class FoldTransposes:
     def run(self, module: ir.Module, state: CompilationState) -> None:
         """Rewrite ``module`` until nothing changes."""
         pending = [op for op in generics_of(module) if moves_only(op)]
-        while pending:
-            moved: list[ir.Operation] = []
+        changed = True
+        while changed:
+            changed = False
+            live: list[ir.Operation] = []
             for op in pending:
-                _fold_into_consumers(op)
-                moved.extend(_sink_below_reshapes(op))
-            pending = [op for op in moved if not _erase_if_dead(op)]
-        for op in generics_of(module):
-            if moves_only(op) and not _erase_if_dead(op):
+                changed |= _fold_into_consumers(op)
+                made = _sink_below_reshapes(op)
+                changed |= bool(made)
+                live += made
+                if not _erase_if_dead(op):
+                    live.append(op)
+            pending = live
+        for op in pending:
+            if not _erase_if_dead(op):
                 _fold_into_producer(op)
 
 
@@ -60,42 +66,46 @@ def _erase_if_dead(op: ir.Operation) -> bool:
     return True
 
 
-def _fold_into_consumers(op: ir.Operation) -> None:
+def _fold_into_consumers(op: ir.Operation) -> bool:
+    """Let generics that read the result read the source; return whether any could."""
     read, written = maps_of(op)
     loops = dim_positions(written)
     if None in loops or sorted(loops) != list(range(written.n_dims)):  # type: ignore[type-var]
-        return
+        return False
     # Coordinate of the result that each coordinate of the source is.
     sources: list[int | None] = []
-    for position, expression in enumerate(read.results):
+    for expression in read.results:
         if isinstance(expression, ir.AffineDimExpr):
             sources.append(loops.index(expression.position))
         elif isinstance(expression, ir.AffineConstantExpr) and expression.value == 0:
             sources.append(None)
         else:
-            return
-        del position
+            return False
+    folded = False
     for use in list(op.results[0].uses):
         consumer = use.owner.operation
         if consumer.name == "linalg.generic" and use.operand_number < len(maps_of(consumer)):
-            _read_source(consumer, use.operand_number, op.operands[0], sources)
+            folded |= _read_source(consumer, use.operand_number, op.operands[0], sources)
+    return folded
 
 
 def _read_source(
     consumer: ir.Operation, position: int, source: ir.Value, coordinates: list[int | None]
-) -> None:
+) -> bool:
     """Let operand ``position`` read ``source`` instead, picking ``coordinates`` of its map."""
     if position >= len(consumer.operands) - len(consumer.results):
-        return  # an output, whose present value the body uses
+        return False  # an output, whose present value the body uses
     maps = maps_of(consumer)
     results = maps[position].results
     zero = ir.AffineConstantExpr.get(0)
     maps[position] = ir.AffineMap.get(
         maps[position].n_dims, 0, [zero if c is None else results[c] for c in coordinates]
     )
-    if covers_loops(maps):
-        consumer.operands[position] = source
-        set_maps(consumer, maps)
+    if not covers_loops(maps):
+        return False
+    consumer.operands[position] = source
+    set_maps(consumer, maps)
+    return True
 
 
 def permutation_of(op: ir.Operation) -> list[int] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from iree_core.ir import ir, linalg, tensor
+from iree_core.ir import ir, linalg
 from iree_core.passes.dispatch.structure import nested_operations
 
 
@@ -62,15 +62,6 @@ def covers_loops(maps: Sequence[ir.AffineMap]) -> bool:
     """Whether every loop is a plain result of some map, so that its size is known."""
     found = {position for each in maps for position in dim_positions(each)}
     return all(loop in found for loop in range(maps[0].n_dims))
-
-
-def permuted_empty(kind: ir.RankedTensorType, sizes: Sequence[ir.Value]) -> ir.Value:
-    """Return an uninitialised tensor of ``kind``; ``sizes`` are its dynamic dimensions."""
-    return tensor.EmptyOp(
-        [next(it) if kind.is_dynamic_dim(d) else kind.shape[d] for it in (iter(sizes),)
-         for d in range(kind.rank)],
-        kind.element_type,
-    ).result  # fmt: skip
 
 
 def is_splat_init(value: ir.Value) -> bool:
@@ -141,3 +132,27 @@ def compound_loops(maps: Sequence[ir.AffineMap]) -> set[int]:
             if not isinstance(expression, ir.AffineDimExpr):
                 visit(expression)
     return found
+
+
+def without_inputs(op: ir.Operation, dropped: Sequence[int]) -> ir.Operation:
+    """Replace a generic by one without the inputs ``dropped``, whose scalars the body ignores."""
+    keep = [n for n in range(len(op.operands)) if n not in dropped]
+    maps = maps_of(op)
+    operands = list(op.operands)
+    inputs = len(operands) - len(op.results)
+    block = op.regions[0].blocks[0]
+    for position in sorted(dropped, reverse=True):
+        block.erase_argument(position)
+    with ir.InsertionPoint(op), op.location:
+        made = linalg.GenericOp(
+            [r.type for r in op.results],
+            [operands[n] for n in keep if n < inputs],
+            operands[inputs:],
+            ir.ArrayAttr.get([ir.AffineMapAttr.get(maps[n]) for n in keep]),
+            op.attributes["iterator_types"],
+        )
+    block.append_to(made.regions[0])
+    for old, new in zip(op.results, made.results, strict=True):
+        old.replace_all_uses_with(new)
+    op.erase()
+    return made.operation
