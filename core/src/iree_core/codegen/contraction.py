@@ -451,7 +451,7 @@ class _Emission:
         self.b: KernelBuilder = frame.builder
         self.sizes = self.evaluator.loop_sizes(contraction.generic)
         self.kind = accumulator_type(contraction)
-        self.window = conv.Window(contraction, self.evaluator, self.sizes)
+        self.window = conv.Window(contraction, self.evaluator, self.sizes, cpu.l2_bytes)
         self.packer = self._packer()
         self.row_packer = self._row_packer()
         self.staging = self._staging()

@@ -10,18 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING
 
-from iree_core.codegen.builder import Index, Lane, Scalar
+from iree_core.codegen.builder import Buffer, Index, Lane, Scalar, element_bits
 from iree_core.codegen.evaluate import Evaluator
 from iree_core.codegen.microkernel import Axis, Linear
-from iree_core.ir import arith, ir
+from iree_core.ir import arith, ir, memref
 from iree_core.layout import layout_of
 
 if TYPE_CHECKING:
     from iree_core.codegen.contraction import Contraction
 
 _MOST_UNROLLED = 11
+_SECOND_LEVEL = 2
 
 
 @dataclass(frozen=True)
@@ -180,12 +182,24 @@ class Window:
         contraction: the dispatch.
         evaluator: reads tensors inside the kernel.
         sizes: the trip count of every loop inside the kernel.
+        cached: bytes that stay in a core's cache; larger packed operands are prefetched.
     """
 
     def __init__(
-        self, contraction: Contraction, evaluator: Evaluator, sizes: Sequence[Scalar]
+        self,
+        contraction: Contraction,
+        evaluator: Evaluator,
+        sizes: Sequence[Scalar],
+        cached: int,
     ) -> None:
         self.c, self.evaluator, self.sizes = contraction, evaluator, sizes
+        self.streamed = [
+            tensor
+            for tensor in contraction.generic.inputs
+            if isinstance(tensor.type, ir.RankedTensorType)
+            and layout_of(tensor.type) is not None
+            and prod(tensor.type.shape) * element_bits(tensor.type.element_type) > 8 * cached
+        ]
         self.slides = _slides(contraction)
         self.start = 0
         self._outer_sizes = {
@@ -214,10 +228,29 @@ class Window:
             )
         if layout_of(operand.type) is not None and operand in self.evaluator.buffers:
             # The last tile is padded: what lies past the end may be read.
-            return lambda position, lane: self.evaluator.value(
-                operand, position, Lane(lane.width) if lane else None
-            )
+            return lambda position, lane: self._read_packed(operand, position, lane)
         return lambda position, lane: self.evaluator.value(operand, position, lane)
+
+    def _read_packed(
+        self, operand: ir.Value, position: Sequence[Index], lane: Lane | None
+    ) -> ir.Value:
+        if lane is not None and operand in self.streamed:
+            self._prefetch_next_tile(self.evaluator.buffers[operand], position, lane)
+        return self.evaluator.value(operand, position, Lane(lane.width) if lane else None)
+
+    def _prefetch_next_tile(
+        self, buffer: Buffer, position: Sequence[Index], lane: Lane
+    ) -> None:
+        """Ask for the same place in the following panel, which will be needed after this one.
+
+        Hardware prefetchers follow the panel in use, which lies in the cache already.
+        """
+        b, layout = self.evaluator.builder, buffer.layout
+        assert layout is not None
+        at = b.address(buffer, position, lane.width).base
+        panel = b.product([*(buffer.shape[d] for d in layout.order), layout.tile])
+        there = [b.value(b.add(at, panel))]
+        memref.PrefetchOp(buffer.memory, there, False, _SECOND_LEVEL, True)
 
     def axes(self, rows: int) -> list[Axis]:
         """Return the reduction loops of the tile that was entered, outermost first."""
