@@ -6,6 +6,7 @@ format, records command lists and runs them in the order of semaphores.
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -39,6 +40,10 @@ class Allocator(ABC):
         Where the device can address host memory, the buffer refers to ``data``, keeps it alive
         and must not be written by the host meanwhile; else it is a copy.
         """
+
+    def owns(self, buffer: Buffer) -> bool:
+        """Tell whether ``buffer`` can be bound on this device as it is."""
+        return False
 
 
 class Executable(ABC):
@@ -126,6 +131,7 @@ class Stream:
         self._device = device
         self._semaphore = device.create_semaphore()
         self._value = 0
+        self._lock = threading.Lock()
 
     def execute(
         self, commands: CommandBuffer, buffers: Sequence[Buffer], params: Sequence[int]
@@ -135,10 +141,11 @@ class Stream:
         Raises:
             DeviceError: the submission was refused.
         """
-        before = (self._semaphore, self._value)
-        self._value += 1
-        after = (self._semaphore, self._value)
-        self._device.submit(commands, buffers, params, wait=[before], signal=[after])
+        with self._lock:
+            before = (self._semaphore, self._value)
+            after = (self._semaphore, self._value + 1)
+            self._device.submit(commands, buffers, params, wait=[before], signal=[after])
+            self._value += 1
 
     def fence(self) -> Fence | None:
         """Return the fence of everything submitted so far; None if all of it is complete."""

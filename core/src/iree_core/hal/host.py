@@ -6,6 +6,7 @@ not signalled yet, in the thread that signals the last of them.
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ from iree_core.hal.device import Allocator, CommandBuffer, Device, Stream
 from iree_core.hal.sync import Fence, Semaphore, Timepoint
 
 ALIGNMENT = 64
+_Anything = ctypes.c_char * 0
 
 
 class HostBuffer(Buffer):
@@ -34,7 +36,7 @@ class HostBuffer(Buffer):
 
     def __init__(self, data: NDArray[np.uint8], *, exclusive: bool) -> None:
         self.data = data
-        self.address: int = data.ctypes.data
+        self.address = address_of(data)
         self.nbytes = data.nbytes
         self.exclusive = exclusive
 
@@ -63,6 +65,14 @@ class HostBuffer(Buffer):
         target[:] = data
 
 
+def address_of(data: NDArray) -> int:
+    """Return the address of a contiguous array's first byte."""
+    try:  # five times as fast as data.ctypes
+        return ctypes.addressof(_Anything.from_buffer(data))  # type: ignore[arg-type]
+    except (TypeError, ValueError):  # read-only, or a type without a buffer format
+        return data.ctypes.data
+
+
 def aligned_empty(nbytes: int) -> NDArray[np.uint8]:
     """Return ``nbytes`` of undefined memory that starts on a 64-byte boundary.
 
@@ -76,7 +86,7 @@ def aligned_empty(nbytes: int) -> NDArray[np.uint8]:
             f"Out of memory: {nbytes} bytes cannot be allocated.",
             hint="Use a smaller batch, or a machine with more memory.",
         ) from None
-    start = -data.ctypes.data % ALIGNMENT
+    start = -address_of(data) % ALIGNMENT
     return data[start : start + nbytes]
 
 

@@ -6,7 +6,6 @@ parameter at a time.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from iree_core.params import ParameterStore
 
 ALIGNMENT = 64
+FORMAT_VERSION = 1  # of schema.fbs
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,3 @@ class DataSection:
         offset = self._size
         self._size = -(-(offset + max(nbytes, 1)) // ALIGNMENT) * ALIGNMENT
         return Segment(key, offset, nbytes)
-
-
-def checksum(data: bytes | memoryview | NDArray[np.uint8]) -> int:
-    """Return the CRC-32 of ``data``."""
-    return zlib.crc32(data)

@@ -100,26 +100,61 @@ class Instruction:
 OPCODES: dict[str, str] = {
     # integers
     "const": "In",
-    "add": "Iii", "sub": "Iii", "mul": "Iii", "floordiv": "Iii", "ceildiv": "Iii", "mod": "Iii",
-    "divs": "Iii", "rems": "Iii", "min": "Iii", "max": "Iii", "and": "Iii", "or": "Iii",
-    "xor": "Iii", "shl": "Iii", "shr": "Iii",
-    "eq": "Iii", "ne": "Iii", "lt": "Iii", "le": "Iii", "gt": "Iii", "ge": "Iii",
-    "select": "Iiii", "mov": "Ii", "wrap": "Iin",  # wrap to n-bit two's complement
+    "add": "Iii",
+    "sub": "Iii",
+    "mul": "Iii",
+    "floordiv": "Iii",
+    "ceildiv": "Iii",
+    "mod": "Iii",
+    "divs": "Iii",
+    "rems": "Iii",
+    "min": "Iii",
+    "max": "Iii",
+    "and": "Iii",
+    "or": "Iii",
+    "xor": "Iii",
+    "shl": "Iii",
+    "shr": "Iii",
+    "eq": "Iii",
+    "ne": "Iii",
+    "lt": "Iii",
+    "le": "Iii",
+    "gt": "Iii",
+    "ge": "Iii",
+    "select": "Iiii",
+    "mov": "Ii",
+    "wrap": "Iin",  # wrap to n-bit two's complement
     # floats
-    "fconst": "Fx", "fadd": "Fff", "fsub": "Fff", "fmul": "Fff", "fdiv": "Fff", "fmov": "Ff",
-    "fmin": "Fff", "fmax": "Fff", "feq": "Iff", "flt": "Iff", "fle": "Iff",
-    "fselect": "Fiff", "itof": "Fi", "ftoi": "If", "fmath": "Fsf",  # s: math function name
+    "fconst": "Fx",
+    "fadd": "Fff",
+    "fsub": "Fff",
+    "fmul": "Fff",
+    "fdiv": "Fff",
+    "fmov": "Ff",
+    "fmin": "Fff",
+    "fmax": "Fff",
+    "feq": "Iff",
+    "flt": "Iff",
+    "fle": "Iff",
+    "fselect": "Fiff",
+    "itof": "Fi",
+    "ftoi": "If",
+    "fmath": "Fsf",  # s: math function name
     # buffers
     "arena": "Bi",  # the function's transient arena, at least i bytes
     "alloc": "Bi",  # a fresh buffer of i bytes, freed with its last reference
     "constants": "B",  # the module's read-only data
     "bmov": "Bb",
-    "load": "Ibis", "fload": "Fbis",  # element of dtype s at byte offset i
-    "store": "ibis", "fstore": "fbis",
+    "load": "Ibis",
+    "fload": "Fbis",  # element of dtype s at byte offset i
+    "store": "ibis",
+    "fstore": "fbis",
     "execute": "n*b*i",  # command list n with these buffers and parameters
-    "get_global": "Bn", "set_global": "nb",
+    "get_global": "Bn",
+    "set_global": "nb",
     # control flow
-    "br": "L", "br_if": "iL",  # jump to L, or to L where i is not zero
+    "br": "L",
+    "br_if": "iL",  # jump to L, or to L where i is not zero
     "call": "n*b*i*B*I",  # function n: buffers and integers in, buffers and integers out
     "check": "is",  # raise InvocationError with message s where i is zero
     # s = dtype; a result tensor: buffer, byte offset register, dimension registers

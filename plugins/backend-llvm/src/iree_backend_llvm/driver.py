@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from iree_backend_llvm.loader import NativeExecutable, host_arch, library
+from iree_backend_llvm.loader import NativeExecutable, host_arch, library, list_execute
 from iree_core import hal
 from iree_core.errors import DeviceError, ModuleFileError, UsageError
 from iree_core.hal.host import HostBuffer, HostCommandBuffer, HostDevice
@@ -55,7 +55,7 @@ class LocalCommandBuffer(HostCommandBuffer):
         self.slots, self.params = commands.slots, commands.params
         self._owners = (executable, pool)
         native = library()
-        self.function = native.iree_list_execute
+        self.function = list_execute()
         addresses = executable.addresses if executable else ()
         words = encode(commands.commands)
         entries = (ctypes.c_void_p * len(addresses))(*addresses)

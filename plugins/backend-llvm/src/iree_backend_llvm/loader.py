@@ -9,7 +9,7 @@ import ctypes
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -50,9 +50,19 @@ def library() -> ctypes.CDLL:
             f"The C library of the CPU drivers does not load: {error}.",
             hint="Install iree-backend-llvm again; building it from source needs a C compiler.",
         ) from error
-    # No argument types: the caller passes ctypes objects, and the call is half as long.
-    native.iree_list_execute.restype = ctypes.c_int
     return native
+
+
+@cache
+def list_execute() -> Callable[..., int]:
+    """Return ``iree_list_execute``, set up for the shortest call.
+
+    It has no argument types, so callers pass ctypes objects, and does not save errno.
+    """
+    library()
+    function = ctypes.CDLL(str(LIBRARY)).iree_list_execute
+    function.restype = ctypes.c_int
+    return function
 
 
 def host_arch() -> str:

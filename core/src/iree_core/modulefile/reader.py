@@ -1,0 +1,264 @@
+"""Reads module files: maps them into memory and validates what will be indexed.
+
+Nothing here trusts the file: one that is truncated, damaged, hostile or of another kind gives a
+ModuleFileError that says so. Weights are not read, only mapped.
+"""
+
+from __future__ import annotations
+
+import mmap
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iree_core import dtypes
+from iree_core.errors import ModuleFileError
+from iree_core.modulefile.data import ALIGNMENT, FORMAT_VERSION
+from iree_core.modulefile.flatbuffer import IDENTIFIER, Cursor, Table, damaged
+from iree_core.modulefile.foreign import describe
+from iree_core.vm import bytecode, verify
+from iree_core.vm.program import Program, TensorType
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A public function: what it takes and returns."""
+
+    name: str
+    inputs: tuple[TensorType, ...]
+    outputs: tuple[TensorType, ...]
+
+
+@dataclass(frozen=True)
+class ExecutableInfo:
+    """The code of a variant: its range of the data is checked, its content is not yet."""
+
+    format: str
+    target: str
+    offset: int
+    nbytes: int
+    crc32: int
+    entries: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The module for one target."""
+
+    backend: str
+    target: str
+    executable: ExecutableInfo | None
+    bytecode: memoryview
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A weight of the model and its range of the data."""
+
+    key: str
+    offset: int
+    nbytes: int
+
+
+class ModuleFile:
+    """An open module file.
+
+    Attributes:
+        origin: where it came from, for messages.
+        name: the module's name.
+        functions: reflection of the public functions.
+        variants: one per target.
+        parameters: the weights inside.
+        versions: name and version of what made it.
+        source: kept alive with it, e.g. the owner of a temporary file.
+    """
+
+    source: object = None
+
+    def __init__(self, content: memoryview | mmap.mmap, origin: str) -> None:
+        """Validate the metadata.
+
+        Raises:
+            ModuleFileError: ``content`` is no module file this version reads.
+        """
+        self.origin = origin
+        view = memoryview(content)
+        try:
+            self._parse(view)
+        except ModuleFileError as error:
+            raise ModuleFileError(error.what, where=origin, hint=error.hint) from None
+
+    @staticmethod
+    def open(path: Path | str) -> ModuleFile:
+        """Map the file at ``path``.
+
+        Raises:
+            ModuleFileError: it is not there, or no module file this version reads.
+        """
+        path = Path(path)
+        try:
+            with path.open("rb") as file:
+                if not path.stat().st_size:
+                    raise ModuleFileError("The file is empty.", where=str(path))
+                return ModuleFile(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), str(path))
+        except OSError as error:
+            raise ModuleFileError(
+                f"The module file cannot be opened: {error.strerror}.", where=str(path)
+            ) from error
+
+    @staticmethod
+    def from_bytes(data: bytes | bytearray | memoryview) -> ModuleFile:
+        """Read a module file from memory, which has to stay unchanged meanwhile.
+
+        Raises:
+            ModuleFileError: it is no module file this version reads.
+        """
+        return ModuleFile(memoryview(data).cast("B"), "memory")
+
+    @cached_property
+    def constants(self) -> NDArray[np.uint8]:
+        """The read-only data of the programs, mapped and aligned to 64 bytes."""
+        data = np.frombuffer(self._data[: self._constants_size], np.uint8)
+        if data.size and data.ctypes.data % ALIGNMENT:  # a bytes object may start anywhere
+            aligned = np.empty(data.size + ALIGNMENT, np.uint8)
+            start = -aligned.ctypes.data % ALIGNMENT
+            aligned = aligned[start : start + data.size]
+            aligned[:] = data
+            aligned.flags.writeable = False
+            return aligned
+        return data
+
+    @property
+    def ir(self) -> memoryview:
+        """Portable MLIR of the model; empty if it was not embedded."""
+        return self._ir
+
+    def image(self, variant: Variant) -> memoryview:
+        """Return a variant's executable image.
+
+        Raises:
+            ModuleFileError: its checksum is wrong.
+        """
+        assert variant.executable is not None
+        start = variant.executable.offset
+        image = self._data[start : start + variant.executable.nbytes]
+        if zlib.crc32(image) != variant.executable.crc32:
+            raise ModuleFileError(
+                "The module file is damaged: the checksum of its code is wrong.",
+                where=self.origin,
+                hint="Copy the file or compile the model again.",
+            )
+        return image
+
+    def program(self, variant: Variant) -> Program:
+        """Return a variant's host program, decoded and verified.
+
+        Raises:
+            ModuleFileError: it is damaged.
+        """
+        try:
+            program = bytecode.decode(variant.bytecode)
+            entries = len(variant.executable.entries) if variant.executable else 0
+            verify.verify(program, entries=entries, data_size=self._constants_size)
+        except ModuleFileError as error:
+            raise ModuleFileError(error.what, where=self.origin, hint=error.hint) from None
+        return program
+
+    def _parse(self, view: memoryview) -> None:
+        if len(view) < 16 or bytes(view[8:12]) != IDENTIFIER:
+            raise describe(view)
+        size = int.from_bytes(view[:4], "little")
+        data_at = -(-(4 + size + 4) // ALIGNMENT) * ALIGNMENT
+        if 4 + size + 4 > len(view) or size < 12:
+            raise _truncated(4 + size + 4, len(view))
+        buffer = view[4 : 4 + size]
+        root = Cursor(buffer).root()
+        _check_version(root)
+        if zlib.crc32(buffer) != int.from_bytes(view[4 + size : 8 + size], "little"):
+            raise damaged("the checksum of its metadata is wrong")
+        self._constants_size, data_size = root.u64(5), root.u64(6)
+        if data_at + data_size > max(len(view), data_at):
+            raise _truncated(data_at + data_size, len(view))
+        if self._constants_size > data_size:
+            raise damaged("its constants reach past the end of its data")
+        self._data = view[data_at : data_at + data_size]
+        self.name = root.string(1)
+        self.functions = root.tables(2, _signature)
+        self.variants = root.tables(3, lambda table: _variant(table, data_size))
+        self.parameters = root.tables(4, _parameter_within(self._constants_size))
+        self.versions = dict(root.tables(7, lambda table: (table.string(0), table.string(1))))
+        start, length = _within(root.range(8), data_size)
+        self._ir = self._data[start : start + length]
+
+
+def _truncated(expected: int, found: int) -> ModuleFileError:
+    return ModuleFileError(
+        f"The module file is truncated: it should have {expected} bytes and has {found}.",
+        hint="Copy or download the file again.",
+    )
+
+
+def _check_version(root: Table) -> None:
+    version = root.u32(0)
+    if version == FORMAT_VERSION:
+        return
+    made_with = dict(root.tables(7, lambda table: (table.string(0), table.string(1))))
+    maker = f"iree-core {made_with['iree-core']}" if "iree-core" in made_with else "another version"
+    cure = (
+        "Run `pip install --upgrade iree-core iree-backend-llvm`."
+        if version > FORMAT_VERSION
+        else "Compile the model again with the installed version."
+    )
+    raise ModuleFileError(
+        f"The module file has format version {version} (made by {maker}), this runtime reads "
+        f"version {FORMAT_VERSION}.",
+        hint=cure,
+    )
+
+
+def _within(place: tuple[int, int], size: int) -> tuple[int, int]:
+    if place[0] + place[1] > size:
+        raise damaged("a range reaches past the end of its data")
+    return place
+
+
+def _signature(table: Table) -> Signature:
+    return Signature(table.string(0), table.tables(1, _tensor), table.tables(2, _tensor))
+
+
+def _tensor(table: Table) -> TensorType:
+    type_ = TensorType(table.string(1), table.tables(2, _dimension), table.string(0))
+    if not dtypes.is_known(type_.dtype):
+        raise ModuleFileError(
+            f"The module has a tensor of element type {type_.dtype!r}, which is unknown here.",
+            hint="Upgrade iree-core, or compile the model again.",
+        )
+    return type_
+
+
+def _dimension(table: Table) -> int | str:
+    symbol, size = table.string(1), table.i64(0)
+    if not symbol and size < 0:
+        raise damaged("a dimension is negative")
+    return symbol or size
+
+
+def _variant(table: Table, data_size: int) -> Variant:
+    executable = table.table(2)
+    info = None if executable is None else _executable(executable, data_size)
+    return Variant(table.string(0), table.string(1), info, table.blob(3))
+
+
+def _executable(table: Table, data_size: int) -> ExecutableInfo:
+    offset, nbytes = _within(table.range(2), data_size)
+    entries = table.tables(4, lambda entry: (entry.string(0), entry.u64(1)))
+    return ExecutableInfo(table.string(0), table.string(1), offset, nbytes, table.u32(3), entries)
+
+
+def _parameter_within(size: int) -> Callable[[Table], Parameter]:
+    return lambda table: Parameter(table.string(0), *_within(table.range(1), size))

@@ -1,0 +1,220 @@
+"""Writes module files: metadata, code, and weights streamed one by one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from iree_core import __version__
+from iree_core.errors import UsageError
+from iree_core.interfaces import Executable
+from iree_core.modulefile.data import ALIGNMENT, FORMAT_VERSION, DataSection
+from iree_core.modulefile.flatbuffer import IDENTIFIER, Field, put_table, put_tables
+from iree_core.vm import bytecode
+from iree_core.vm.program import Program, TensorType
+
+if TYPE_CHECKING:
+    from flatbuffers import Builder
+
+
+@dataclass(frozen=True)
+class VariantSource:
+    """A module compiled for one target.
+
+    Attributes:
+        backend: name of the backend.
+        target: the target's spec.
+        program: its host program.
+        executable: its dispatches; None if there is none.
+    """
+
+    backend: str
+    target: str
+    program: Program
+    executable: Executable | None
+
+
+def write_module(
+    path: Path,
+    variants: Sequence[VariantSource],
+    data: DataSection,
+    *,
+    name: str = "module",
+    versions: Mapping[str, str] | None = None,
+    ir: bytes = b"",
+) -> int:
+    """Write a module file and return its size in bytes.
+
+    The file appears under its name when it is complete; one that was there before stays until
+    then. At most one parameter is in memory at a time.
+
+    Args:
+        path: where to.
+        variants: one per target, the first being the reference for reflection.
+        data: the read-only data all programs share.
+        name: the module's name.
+        versions: what it was made with, e.g. plugins; ``iree-core`` is added.
+        ir: portable MLIR of the model, to lower it again for other targets.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    path = Path(path)
+    layout = _Layout(variants, data.size, ir)
+    versions = {"iree-core": __version__, **(versions or {})}
+    header = _build(name, variants, data, layout, versions)
+    try:
+        with _replacing(path) as file:
+            for part in _parts(header, layout, data):
+                file.write(part)
+            return file.tell()
+    except OSError as error:
+        raise UsageError(
+            f"The module cannot be written to {path}: {error.strerror or error}.",
+            hint="Check the folder's permissions and the space left on the disk.",
+        ) from error
+
+
+class _Layout:
+    """Where executables and IR are, after the constants."""
+
+    def __init__(self, variants: Sequence[VariantSource], constants: int, ir: bytes) -> None:
+        self.parts: list[tuple[int, bytes]] = []
+        self.end = constants
+        self.ranges = {
+            id(variant): self._place(variant.executable.data if variant.executable else b"")
+            for variant in variants
+        }
+        self.ir = self._place(ir)
+
+    def _place(self, data: bytes) -> tuple[int, int]:
+        for offset, other in self.parts:
+            if other == data:
+                return offset, len(data)
+        offset = _aligned(self.end)
+        self.parts.append((offset, data))
+        self.end = offset + len(data)
+        return offset, len(data)
+
+
+def _aligned(position: int) -> int:
+    return -(-position // ALIGNMENT) * ALIGNMENT
+
+
+def _parts(header: bytes, layout: _Layout, data: DataSection) -> Iterator[bytes | memoryview]:
+    """Yield the whole file in order."""
+    yield header
+    position = 0
+    segments: Iterable[tuple[int, bytes | memoryview]] = (
+        (segment.offset, array.data) for segment, array in data.read()
+    )
+    for source in (segments, layout.parts):
+        for offset, content in source:
+            yield bytes(offset - position)
+            yield content
+            position = offset + len(content)
+    yield bytes(layout.end - position)
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Open a temporary file beside ``path`` that takes its place when all went well."""
+    descriptor, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(partial, 0o666 & ~umask)
+        os.replace(partial, path)
+    except BaseException:
+        os.unlink(partial)
+        raise
+
+
+def _build(
+    name: str,
+    variants: Sequence[VariantSource],
+    data: DataSection,
+    layout: _Layout,
+    versions: Mapping[str, str],
+) -> bytes:
+    """Return everything before the data, padded to its start."""
+    import flatbuffers
+
+    b = flatbuffers.Builder(4096)
+    functions = [f for f in variants[0].program.functions if f.public] if variants else []
+    signatures = [
+        put_table(b, _string(b, f.name), _tensors(b, f.inputs), _tensors(b, f.outputs))
+        for f in functions
+    ]
+    variant_tables = [_put_variant(b, v, layout.ranges[id(v)]) for v in variants]
+    parameters = [
+        put_table(b, _string(b, part.key), ("range", (part.offset, part.nbytes)))
+        for part in data.segments
+        if part.key
+    ]
+    version_tables = [put_table(b, _string(b, k), _string(b, v)) for k, v in versions.items()]
+    root = put_table(
+        b,
+        ("u32", FORMAT_VERSION),
+        _string(b, name),
+        ("ref", put_tables(b, signatures)),
+        ("ref", put_tables(b, variant_tables)),
+        ("ref", put_tables(b, parameters)),
+        ("u64", data.size),
+        ("u64", layout.end),
+        ("ref", put_tables(b, version_tables)),
+        ("range", layout.ir),
+    )
+    b.FinishSizePrefixed(root, file_identifier=IDENTIFIER)
+    buffer = bytes(b.Output())
+    buffer += zlib.crc32(memoryview(buffer)[4:]).to_bytes(4, "little")
+    return buffer.ljust(_aligned(len(buffer)), b"\0")
+
+
+def _string(b: Builder, text: str) -> Field:
+    return ("ref", b.CreateString(text))
+
+
+def _tensors(b: Builder, types: Sequence[TensorType]) -> Field:
+    tables = []
+    for type_ in types:
+        shape = [
+            put_table(b, ("i64", 0), _string(b, dim))
+            if isinstance(dim, str)
+            else put_table(b, ("i64", dim))
+            for dim in type_.shape
+        ]
+        vector: Field = ("ref", put_tables(b, shape))
+        tables.append(put_table(b, _string(b, type_.name), _string(b, type_.dtype), vector))
+    return ("ref", put_tables(b, tables))
+
+
+def _put_variant(b: Builder, variant: VariantSource, image: tuple[int, int]) -> int:
+    executable: Field = ("ref", 0)
+    if variant.executable is not None:
+        source = variant.executable
+        entries = [
+            put_table(b, _string(b, name), ("u64", offset)) for name, offset in source.entries
+        ]
+        executable = (
+            "ref",
+            put_table(
+                b,
+                _string(b, source.format),
+                _string(b, source.target),
+                ("range", image),
+                ("u32", zlib.crc32(source.data)),
+                ("ref", put_tables(b, entries)),
+            ),
+        )
+    program: Field = ("ref", b.CreateByteVector(bytecode.encode(variant.program)))
+    backend, target = _string(b, variant.backend), _string(b, variant.target)
+    return put_table(b, backend, target, executable, program)
