@@ -1,1 +1,201 @@
-"""attention"""
+"""Attention and rotary embeddings, taken apart into products and softmax."""
+
+from __future__ import annotations
+
+from math import sqrt
+
+from iree_core.ir import arith, ir, math, tensor
+from iree_core.lowering import index, scalars, tensors
+from iree_core.lowering.element import ElementType
+from iree_core.lowering.index import Dim
+from iree_core.lowering.structured import contract, convert, elementwise, loop_index
+from iree_core.lowering.tensors import Tensor
+from iree_frontend_onnx.ops.elementwise import number
+from iree_frontend_onnx.ops.normalization import softmax
+from iree_frontend_onnx.registry import Node, lowering
+
+
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """[batch, length, heads * size] -> [batch, heads, length, size]."""
+    size = index.floordiv(x.dims[2], heads)
+    return tensors.transpose(
+        tensors.reshape(x, [x.dims[0], x.dims[1], heads, size]), [0, 2, 1, 3]
+    )
+
+
+@lowering("Attention", since=23)
+def attention(node: Node) -> list[Tensor | None]:
+    """Scaled dot-product attention with mask, causal mask, soft cap and KV cache."""
+    q, k, v = (node.tensor(i) for i in range(3))
+    flat = q.rank == 3
+    if flat:
+        q = split_heads(q, node.attr("q_num_heads"))
+        k, v = (split_heads(t, node.attr("kv_num_heads")) for t in (k, v))
+    past: Dim = 0
+    if node.has(4):
+        past = node.tensor(4).dims[2]
+        k = tensors.concat([node.tensor(4), k], 2)
+        v = tensors.concat([node.tensor(5), v], 2)
+    present = [k, v]
+    e = q.element
+    batch, heads, length, size = q.dims
+    kv_heads = k.dims[1]
+    group = index.floordiv(heads, kv_heads)
+    grouped = tensors.reshape(q, [batch, kv_heads, group, length, size])
+    scores = contract(
+        grouped, ["b", "h", "g", "m", "d"], k, ["b", "h", "n", "d"], ["b", "h", "g", "m", "n"]
+    )
+    scores = tensors.reshape(scores, [batch, heads, length, k.dims[2]])
+    wide = scores.element
+    scale = node.attr("scale")
+    if scale is None and not isinstance(size, int):
+        node.unsupported("the head size must be static where no scale is given")
+    scale = 1 / sqrt(size) if scale is None else scale  # type: ignore[arg-type]
+    stages = [elementwise([scores], wide, lambda s: arith.mulf(s, number(scale, wide)))]
+    stages += _mask_and_cap(node, stages[0], wide, past)
+    weights = convert(softmax(stages[-1], 3), e)
+    stages.append(weights)
+    split = tensors.reshape(weights, [batch, kv_heads, group, length, k.dims[2]])
+    out = contract(
+        split, ["b", "h", "g", "m", "n"], v, ["b", "h", "n", "d"], ["b", "h", "g", "m", "d"]
+    )
+    y = convert(tensors.reshape(out, [batch, heads, length, v.dims[3]]), e)
+    if flat:
+        y = tensors.reshape(
+            tensors.transpose(y, [0, 2, 1, 3]), [batch, length, index.mul(v.dims[3], heads)]
+        )
+    shown = None
+    if node.wants(3):
+        shown = convert(stages[node.attr("qk_matmul_output_mode", 0)], e)
+    return [y, *present, shown]
+
+
+def _mask_and_cap(node: Node, scores: Tensor, wide: ElementType, past: Dim) -> list[Tensor]:
+    """Return the scores after mask and after soft cap, in the order of the output modes."""
+    cap = node.attr("softcap", 0.0)
+
+    def capped(x: Tensor) -> Tensor:
+        if not cap:
+            return x
+
+        def body(s: ir.Value) -> ir.Value:
+            limit = number(cap, wide)
+            return arith.mulf(math.tanh(arith.divf(s, limit)), limit)
+
+        return elementwise([x], wide, body)
+
+    def masked(x: Tensor) -> Tensor:
+        return _masked(node, x, wide, past)
+
+    if node.version < 24:
+        first = masked(scores)
+        return [first, capped(first)]
+    first = capped(scores)
+    return [first, masked(first)]
+
+
+def _masked(node: Node, scores: Tensor, wide: ElementType, past: Dim) -> Tensor:
+    mask = node.optional(3)
+    valid = node.optional(6)
+    causal = bool(node.attr("is_causal", 0))
+    if mask is None and valid is None and not causal:
+        return scores
+    operands = [scores]
+    if mask is not None:
+        missing = index.sub(scores.dims[3], mask.dims[-1])
+        if not index.same(mask.dims[-1], 1) and not index.same(missing, 0):
+            filler = 0 if mask.element.kind == "bool" else float("-inf")
+            pads: list[Dim] = [0] * mask.rank
+            mask = tensors.pad(mask, pads, [*pads[:-1], missing], filler)
+        operands.append(mask)
+    offset = index.value(past)
+
+    def body(s: ir.Value, *given: ir.Value) -> ir.Value:
+        low = number(float("-inf"), wide)
+        if mask is not None:
+            m = given[0]
+            if mask.element.kind == "bool":
+                s = arith.select(m, s, low)
+            else:
+                s = arith.addf(s, scalars.convert(m, mask.element, wide))
+        row, column = loop_index(2), loop_index(3)
+        if causal:
+            base = offset
+            if valid is not None:
+                count = tensor.extract(valid.value, [loop_index(0)])
+                total = arith.index_cast(ir.IndexType.get(), count)
+                base = arith.subi(total, index.value(scores.dims[2]))
+            visible = arith.cmpi(arith.CmpIPredicate.sle, column, arith.addi(row, base))
+            s = arith.select(visible, s, low)
+        if valid is not None:
+            count = tensor.extract(valid.value, [loop_index(0)])
+            place = arith.index_cast(valid.element.type, column)
+            s = arith.select(scalars.compare("lt", place, count, valid.element), s, low)
+        return s
+
+    index.value(scores.dims[2])
+    return elementwise(operands, wide, body, dims=scores.dims)
+
+
+@lowering("RotaryEmbedding", since=23)
+def rotary_embedding(node: Node) -> Tensor:
+    """Pairs of channels rotated by an angle per position."""
+    x = node.tensor(0)
+    flat = x.rank == 3
+    if flat:
+        heads = node.attr("num_heads")
+        size = index.floordiv(x.dims[2], heads)
+        data = tensors.transpose(
+            tensors.reshape(x, [x.dims[0], x.dims[1], heads, size]), [0, 2, 1, 3]
+        )
+    else:
+        data = x
+    cos, sin = node.tensor(1), node.tensor(2)
+    if node.has(3):
+        from iree_frontend_onnx.ops.shape import gathered
+
+        places = node.tensor(3)
+        cos, sin = gathered(cos, places, 0), gathered(sin, places, 0)
+    cos, sin = (tensors.expand_dims(t, [1]) for t in (cos, sin))
+    result = _rotate(node, data, cos, sin)
+    if flat:
+        result = tensors.reshape(tensors.transpose(result, [0, 2, 1, 3]), x.dims)
+    return result
+
+
+def _rotate(node: Node, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    rotated = node.attr("rotary_embedding_dim", 0) or x.dims[3]
+    half = index.floordiv(rotated, 2)
+    interleaved = bool(node.attr("interleaved", 0))
+    e, wide = x.element, x.element.accumulator
+    middle, extent = index.value(half), index.value(rotated)
+
+    def body(v: ir.Value) -> ir.Value:
+        b, h, s, d = (loop_index(a) for a in range(4))
+        kind = ir.IndexType.get()
+        one, two = arith.constant(kind, 1), arith.constant(kind, 2)
+        if interleaved:
+            second = arith.cmpi(arith.CmpIPredicate.ne, arith.remui(d, two), arith.constant(kind, 0))
+            pair = arith.divui(d, two)
+            other = arith.xori(d, one)
+        else:
+            second = arith.cmpi(arith.CmpIPredicate.sge, d, middle)
+            pair = arith.select(second, arith.subi(d, middle), d)
+            other = arith.select(second, arith.subi(d, middle), arith.addi(d, middle))
+        inside = arith.cmpi(arith.CmpIPredicate.slt, d, extent)
+        zero = arith.constant(kind, 0)
+        pair, other = (arith.select(inside, p, zero) for p in (pair, other))
+
+        def angle(table: Tensor) -> ir.Value:
+            batch = zero if index.same(table.dims[0], 1) else b
+            found = tensor.extract(table.value, [batch, zero, s, pair])
+            return scalars.convert(found, table.element, wide)
+
+        mate = scalars.convert(tensor.extract(x.value, [b, h, s, other]), e, wide)
+        c, sn = angle(cos), angle(sin)
+        turned = arith.mulf(mate, sn)
+        turned = arith.select(second, turned, arith.negf(turned))
+        result = arith.addf(arith.mulf(scalars.convert(v, e, wide), c), turned)
+        return arith.select(inside, scalars.convert(result, wide, e), v)
+
+    return elementwise([x], e, body)
