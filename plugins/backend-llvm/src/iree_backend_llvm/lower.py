@@ -62,7 +62,7 @@ def lower_kernel(kernel: Kernel, context: ir.Context, target: CpuModel) -> str:
         try:
             if "complex." in kernel.module:
                 run_pipeline(module, "builtin.module(convert-complex-to-standard)", verify=False)
-            math_expand.expand(module, fma=target.fma)
+            math_expand.expand(module, kernel.module, fma=target.fma, halves=True)
             run_pipeline(module, f"builtin.module({','.join(_TO_LLVM)})", verify=False)
         except ir.MLIRError as error:
             raise CompileError(f"Lowering {kernel.name} failed: {error}") from error
