@@ -12,6 +12,7 @@ import pytest
 from iree_core.errors import CompileError, ImportModelError
 from iree_core.ir import ir, make_context
 from iree_core.params import ParameterStore
+from iree_core.passes.input.complex_constants import ReplaceComplexConstants
 from iree_core.passes.input.constants import ExternalizeConstants
 from iree_core.passes.input.convert_stablehlo import ConvertStablehlo, ConvertVhlo
 from iree_core.passes.input.convert_tm_tensor import ConvertTmTensor
@@ -97,6 +98,23 @@ def test_constants_become_parameters(kind: str, dtype: type | None, count: int) 
     assert dtype is None or array.dtype == dtype
     want = [i % 8 - 4 if kind == "i4" else i % 2 if kind == "i1" else i for i in range(count)]
     np.testing.assert_array_equal(array.astype(np.complex64).real, want)
+
+
+def test_complex_constants_are_filled_or_parameters() -> None:
+    state = new_state()
+    text = transformed(
+        ReplaceComplexConstants(),
+        """
+func.func @f() {
+  %0 = arith.constant dense<(1.0, 2.0)> : tensor<4xcomplex<f32>>
+  %1 = arith.constant dense<[(1.0, 2.0), (0x7F800000, -3.5)]> : tensor<2xcomplex<f32>>
+  return
+}""",
+        state,
+    )
+    mentions(text, "complex.constant", "linalg.fill", '"flow.parameter"')
+    array = state.parameters.read("constant_0")
+    np.testing.assert_array_equal(array, np.array([1 + 2j, complex(np.inf, -3.5)], np.complex64))
 
 
 def test_resources_become_parameters() -> None:

@@ -6,6 +6,7 @@ math, scf, complex, ml_program and flow; constants of more than 64 elements are 
 
 from __future__ import annotations
 
+from iree_core.passes.input.complex_constants import ReplaceComplexConstants
 from iree_core.passes.input.constants import ExternalizeConstants
 from iree_core.passes.input.convert_stablehlo import ConvertStablehlo, ConvertVhlo
 from iree_core.passes.input.convert_tm_tensor import ConvertTmTensor
@@ -30,5 +31,6 @@ def passes(state: CompilationState) -> list[Pass]:
         ConvertTmTensor(),
         CanonicalizeInput(),
         ExternalizeConstants(),
+        ReplaceComplexConstants(),
         CheckCanonical(),
     ]

@@ -126,11 +126,12 @@ def _from_text(op: ir.Operation, kind: ir.RankedTensorType, dtype: np.dtype) -> 
 def _register(store: ParameterStore, op: ir.Operation, array: NDArray, keys: dict[str, str]) -> str:
     identity = f"{array.__array_interface__['data'][0]}:{array.dtype}:{array.shape}"
     if identity not in keys:
-        keys[identity] = store.add(_free_key(store), array)
+        keys[identity] = store.add(free_key(store), array)
     return keys[identity]
 
 
-def _free_key(store: ParameterStore) -> str:
+def free_key(store: ParameterStore) -> str:
+    """Return a key for a constant that ``store`` does not have."""
     number = sum(1 for key in store if key.startswith("constant_"))
     while f"constant_{number}" in store:
         number += 1
