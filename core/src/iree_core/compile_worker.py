@@ -16,12 +16,13 @@ from pathlib import Path
 from iree_core.compiler_service import CompileReport, CompileRequest
 from iree_core.errors import CompileError, ImportModelError, IreeError, UsageError
 from iree_core.interfaces import Backend, ImportedModel, ImportOptions, Target
-from iree_core.ir import count_operations, ir, make_context
+from iree_core.ir import ir, make_context
 from iree_core.passes.input.load import is_mlir, load_mlir
 from iree_core.passes.manager import PassEvent, PassManager
 from iree_core.passes.state import CompilationState, Progress
 from iree_core.phases import PHASES, selected
 from iree_core.plugins import Plugins, installed
+from iree_core.vm.program import Dispatch
 
 
 def main(descriptor: int) -> None:
@@ -180,11 +181,27 @@ def run_phases(
         plugins.call("iree_configure_pipeline", target=state.target, phase=phase, passes=passes)
         PassManager(passes, observe).run(module, state)
         if phase == "input":
-            operations = sum(count_operations(module).values())
+            operations = _count_operations(module)
     for info in plugins.infos("plugin"):
         if info.state in ("broken", "refused"):
             state.note(f"plugin {info.name} was left out", why=info.cause)
     return operations
+
+
+def _count_operations(module: ir.Module) -> int:
+    """Return how many operations compute tensors, those inside an operation's body not counted."""
+    count = 0
+
+    def visit(op: ir.Operation) -> ir.WalkResult:
+        nonlocal count
+        name = op.operation.name
+        if name.startswith("linalg.") or (name.startswith("tensor.") and name != "tensor.empty"):
+            count += 1
+            return ir.WalkResult.SKIP
+        return ir.WalkResult.ADVANCE
+
+    module.operation.walk(visit, ir.WalkOrder.PRE_ORDER)
+    return count
 
 
 def _write_module(request: CompileRequest, state: CompilationState, plugins: Plugins) -> None:
@@ -207,13 +224,23 @@ def _to_text(module: ir.Module, state: CompilationState) -> str:
     return text
 
 
+def _count_dispatches(state: CompilationState) -> int:
+    if state.program is None:
+        return len(state.entries)
+    return sum(
+        isinstance(command, Dispatch)
+        for commands in state.program.command_lists
+        for command in commands.commands
+    )
+
+
 def _report(
     state: CompilationState, request: CompileRequest, operations: int, seconds: float
 ) -> CompileReport:
     return CompileReport(
         target=f"{state.target.backend}:{state.target.spec}",
         operations=operations,
-        dispatches=len(state.entries),
+        dispatches=_count_dispatches(state),
         kernels=len(state.kernels),
         fallbacks=list(state.fallbacks),
         notes=list(state.report),

@@ -86,7 +86,15 @@ class CompileReport:
             shown = "; ".join(str(note) for note in self.fallbacks[:3])
             more = len(self.fallbacks) - 3
             line += f" (not: {shown}{f'; and {more} more' if more > 0 else ''})"
-        return f"{line}, {self.seconds:.1f} s, {self.nbytes / 1e6:.2f} MB"
+        return f"{line}, {self.seconds:.1f} s, {format_size(self.nbytes)}"
+
+
+def format_size(nbytes: int) -> str:
+    """Return ``12.3 MB`` and the like."""
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if nbytes >= scale:
+            return f"{nbytes / scale:.3g} {unit}"
+    return f"{nbytes} B"
 
 
 class CompiledModule:

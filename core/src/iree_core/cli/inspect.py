@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from iree_core.cli.listing import table
+from iree_core.compiler_service import format_size
 from iree_core.modulefile import ModuleFile, Signature, Variant
 from iree_core.vm.program import (
     Command,
@@ -30,7 +31,7 @@ def inspect_command(module: Path, verbose: bool) -> None:
     """Show what is in MODULE: functions, targets, data, the memory plan and its peak."""
     opened = ModuleFile.open(module)
     made = ", ".join(f"{name} {version}" for name, version in dict(opened.versions).items())
-    print(f"{module}: {_size(module.stat().st_size)}, made with {made}")
+    print(f"{module}: {format_size(module.stat().st_size)}, made with {made}")
     print("\nFunctions")
     for signature in opened.functions:
         print(f"  {describe(signature)}")
@@ -52,10 +53,10 @@ def _tensor(kind: TensorType) -> str:
 
 def _print_data(module: ModuleFile) -> None:
     total = sum(parameter.nbytes for parameter in module.parameters)
-    print(f"\nData: {_size(total)} in {len(module.parameters)} tensors, the largest:")
+    print(f"\nData: {format_size(total)} in {len(module.parameters)} tensors")
     largest = sorted(module.parameters, key=lambda parameter: -parameter.nbytes)[:5]
     for parameter in largest:
-        print(f"  {_size(parameter.nbytes):>10}  {parameter.key or '(inline constants)'}")
+        print(f"  {format_size(parameter.nbytes):>10}  {parameter.key or '(inline constants)'}")
 
 
 def _print_variant(module: ModuleFile, variant: Variant, verbose: bool) -> None:
@@ -65,7 +66,7 @@ def _print_variant(module: ModuleFile, variant: Variant, verbose: bool) -> None:
     if variant.executable is not None:
         names = tuple(name for name, _ in variant.executable.entries)
         image = variant.executable
-        print(f"  code: {_size(image.nbytes)}, {image.format}, {len(names)} kernels")
+        print(f"  code: {format_size(image.nbytes)}, {image.format}, {len(names)} kernels")
     commands = Counter(
         type(command).__name__.lower()
         for listed in program.command_lists
@@ -77,7 +78,7 @@ def _print_variant(module: ModuleFile, variant: Variant, verbose: bool) -> None:
     for line in table(("function", "arena", "allocated besides"), memory_plan(program)):
         print(f"  {line}")
     state = sum(item.nbytes for item in program.globals)
-    print(f"  state: {_size(state)} in {len(program.globals)} variables")
+    print(f"  state: {format_size(state)} in {len(program.globals)} variables")
     print(f"  peak beside inputs: {peak(program, sum(p.nbytes for p in module.parameters))}")
     if verbose:
         _print_commands(program, names)
@@ -100,7 +101,7 @@ def peak(program: Program, constants: int) -> str:
         sizes = _sizes(function, "arena") + _sizes(function, "alloc")
         static = max(static, sum(size for size in sizes if size is not None))
         dynamic = dynamic or None in sizes
-    total = _size(constants + static + sum(item.nbytes for item in program.globals))
+    total = format_size(constants + static + sum(item.nbytes for item in program.globals))
     return f"{total}, and what depends on dimensions" if dynamic else total
 
 
@@ -165,15 +166,8 @@ def _operand(operand: Operand) -> str:
 
 
 def _sum(sizes: list[int | None]) -> str:
-    static = _size(sum(size for size in sizes if size is not None))
+    static = format_size(sum(size for size in sizes if size is not None))
     dynamic = sizes.count(None)
     if not dynamic:
         return static
     return f"{static} + {dynamic} by dimensions" if len(sizes) > dynamic else "by dimensions"
-
-
-def _size(nbytes: int) -> str:
-    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if nbytes >= scale:
-            return f"{nbytes / scale:.2f} {unit}"
-    return f"{nbytes} B"

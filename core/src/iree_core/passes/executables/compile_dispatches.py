@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from iree_core.codegen.kernel import CompiledDispatch
 from iree_core.errors import CompileError
+from iree_core.interfaces import Executable
 from iree_core.ir import func, ir
 from iree_core.passes.diagnostics import describe_location
 from iree_core.passes.executables.pool import Failure, ForkPool
@@ -60,7 +61,15 @@ class CompileDispatches:
                 _dump(job, kernel, state.options.dump_dir / "dispatches")
         _apply_policy(state)
         state.kernels = kernels
-        state.executable = state.backend.link(kernels, state.target)
+        state.executable = _named(state.backend.link(kernels, state.target), jobs)
+
+
+def _named(executable: Executable, jobs: list[DispatchJob]) -> Executable:
+    """Give the entry points the names of the dispatches, which users meet in listings."""
+    offsets = (offset for _, offset in executable.entries)
+    return replace(
+        executable, entries=tuple((job.name, o) for job, o in zip(jobs, offsets, strict=True))
+    )
 
 
 def _distinct_jobs(module: ir.Module, state: CompilationState, strategy: str) -> list[DispatchJob]:
