@@ -43,6 +43,16 @@ def panel_width(cpu: CpuModel, accumulator_bits: int) -> int:
     return vectors_per_panel(cpu) * cpu.lanes(accumulator_bits)
 
 
+def vectors_of_few_rows(cpu: CpuModel, rows: int, available: int) -> int:
+    """Return how many registers wide a tile of very few rows is over an unpacked operand.
+
+    The operand is read once only, so longer pieces of its rows make better use of memory; but
+    several panels must be left for the threads.
+    """
+    wide = max(1, cpu.vector_registers // 2 // rows)
+    return max(vectors_per_panel(cpu), min(wide, available // 8))
+
+
 def packing_for(
     cpu: CpuModel, shape: Sequence[int], lane_dim: int, order: Sequence[int], accumulator_bits: int
 ) -> PackedLayout | None:

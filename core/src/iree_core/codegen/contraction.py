@@ -297,9 +297,12 @@ def build(contraction: Contraction, cpu: CpuModel) -> Kernel:
 def _plan(c: Contraction, cpu: CpuModel) -> _Schedule:
     lanes = cpu.lanes(element_bits(accumulator_type(c)))
     width = c.static(c.lane)
-    vectors = blocking.vectors_per_panel(cpu)
-    vectors = vectors if width is None else min(vectors, -(-width // lanes))
     fixed = None if c.row is None else c.static(c.row)
+    height = 1 if c.row is None else c.extent(c.row)
+    vectors = blocking.vectors_per_panel(cpu)
+    if height <= 4 and _reads_dense_rows(c):
+        vectors = blocking.vectors_of_few_rows(cpu, height, c.extent(c.lane) // lanes)
+    vectors = vectors if width is None else min(vectors, -(-width // lanes))
     rows = 1 if c.row is None else blocking.register_rows(cpu, vectors, fixed)
     register = blocking.RegisterBlock(rows, vectors, lanes)
     depth = prod(c.extent(d) for d in c.reductions)
@@ -341,6 +344,16 @@ def _plan(c: Contraction, cpu: CpuModel) -> _Schedule:
         scratch = scratch + _block_bytes(c, packed_rows, block)
     grain = blocking.grain_for(cost * group)
     return _Schedule(register, block, group, counts, grain, grid, panel, packed_rows, scratch)
+
+
+def _reads_dense_rows(c: Contraction) -> bool:
+    """Whether every operand along the lanes is contiguous there and not packed."""
+    for maps, operand in zip(c.inputs, c.generic.inputs, strict=True):
+        if any(form.factor(c.lane) for form in maps) and (
+            not maps[-1].is_dim(c.lane) or layout_of(operand.type) is not None
+        ):
+            return False
+    return True
 
 
 def _panel_bytes(c: Contraction, panel: Panel, columns: int) -> Expr:

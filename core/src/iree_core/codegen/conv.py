@@ -193,13 +193,7 @@ class Window:
         cached: int,
     ) -> None:
         self.c, self.evaluator, self.sizes = contraction, evaluator, sizes
-        self.streamed = [
-            tensor
-            for tensor in contraction.generic.inputs
-            if isinstance(tensor.type, ir.RankedTensorType)
-            and layout_of(tensor.type) is not None
-            and prod(tensor.type.shape) * element_bits(tensor.type.element_type) > 8 * cached
-        ]
+        self.streamed = [t for t in contraction.generic.inputs if _is_streamed(t, cached)]
         self.slides = _slides(contraction)
         self.start = 0
         self._outer_sizes = {
@@ -380,6 +374,16 @@ class Window:
         return [_rows_inside(slide, start, rows, k) for k in range(count)]
 
     run_start: int = 0
+
+
+def _is_streamed(tensor: ir.Value, cached: int) -> bool:
+    """Whether a packed operand passes through the cache, of which two panels fill a part."""
+    layout = layout_of(tensor.type) if isinstance(tensor.type, ir.RankedTensorType) else None
+    if layout is None:
+        return False
+    size = element_bits(tensor.type.element_type) // 8
+    tiles, *panel = layout.storage_shape(tuple(tensor.type.shape))
+    return tiles * prod(panel) * size > cached >= 4 * prod(panel) * size
 
 
 def _rows_inside(slide: _Slide, start: int, rows: int, k: int) -> list[int]:
