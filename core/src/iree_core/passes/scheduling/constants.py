@@ -23,6 +23,36 @@ _HEX = re.compile(r'"0x([0-9A-Fa-f]*)"')
 _PAIR = re.compile(r"\(([^(),]+),([^(),]+)\)")
 
 
+INITIAL = "iree.initial"
+
+
+def register_initial(
+    state: CompilationState, op: ir.OpView, kind: ir.RankedTensorType
+) -> tuple[str | None, int]:
+    """Return the key of the first value of an ``ml_program.global`` and its size in bytes.
+
+    The key is None where the value is all zeros. The attribute ``iree.initial`` names a
+    parameter instead of an inline value.
+
+    Raises:
+        CompileError: the type is no tensor of static shape, or there is no first value.
+    """
+    where = describe_location(op.location) or None
+    if not isinstance(kind, ir.RankedTensorType) or not kind.has_static_shape:
+        raise CompileError(f"State of type {kind} has no fixed size.", where=where)
+    if INITIAL in op.attributes:
+        key = require(state, ir.StringAttr(op.attributes[INITIAL]).value, op)
+        return key, state.parameters.nbytes(key)
+    if "value" not in op.attributes:
+        raise CompileError(f"State {op.sym_name} has no first value.", where=where)
+    array = _array(op, kind)
+    nbytes = array.size * array.itemsize
+    if array.strides and not any(array.strides) and not array.flat[0].tobytes().strip(b"\0"):
+        return None, nbytes
+    key = _add(state, array)
+    return key, nbytes
+
+
 def require(state: CompilationState, key: str, op: ir.OpView) -> str:
     """Return ``key`` if the parameter store has it.
 
@@ -40,7 +70,11 @@ def require(state: CompilationState, key: str, op: ir.OpView) -> str:
 
 def register(state: CompilationState, op: ir.OpView) -> str:
     """Return the key under which the store holds the tensor ``arith.constant`` ``op``."""
-    array = np.ascontiguousarray(constant_array(op))
+    return _add(state, constant_array(op))
+
+
+def _add(state: CompilationState, array: NDArray) -> str:
+    array = np.ascontiguousarray(array).reshape(array.shape)
     digest = hashlib.sha256(array.tobytes()).hexdigest()[:16]
     key = f"inline/{array.dtype}{list(array.shape)}/{digest}"
     if key not in state.parameters:
@@ -54,7 +88,10 @@ def constant_array(op: ir.OpView) -> NDArray:
     Raises:
         CompileError: the constant is written in a form that the bindings do not show.
     """
-    kind = op.results[0].type
+    return _array(op, op.results[0].type)
+
+
+def _array(op: ir.OpView, kind: ir.RankedTensorType) -> NDArray:
     name = "i64" if isinstance(kind.element_type, ir.IndexType) else str(kind.element_type)
     dtype = element.from_name(name).numpy
     if isinstance(kind.element_type, ir.ComplexType):
