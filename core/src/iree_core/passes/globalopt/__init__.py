@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from iree_core.passes.globalopt.canonical import GENERALIZE, RestoreFills
 from iree_core.passes.globalopt.channels_last import ChannelsLast
+from iree_core.passes.globalopt.evaluate_parameters import EvaluateParameters
 from iree_core.passes.globalopt.fold_transposes import FoldTransposes
 from iree_core.passes.globalopt.inline_splats import InlineSplats
+from iree_core.passes.globalopt.pack_weights import PackWeights
 from iree_core.passes.globalopt.scale_after import ScaleAfterContraction
 from iree_core.passes.manager import MlirPipeline, Pass
 from iree_core.passes.state import CompilationState
@@ -26,5 +28,7 @@ def passes(state: CompilationState) -> list[Pass]:
         CLEAN_UP,
         ScaleAfterContraction(),
         FoldTransposes(),
+        EvaluateParameters(),
+        PackWeights(),
         CLEAN_UP,
     ]

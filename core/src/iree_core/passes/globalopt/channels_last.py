@@ -151,11 +151,9 @@ class _Layouts:
             return
         op = value.owner.operation
         permutation = self.permutations[value]
-        following = list(op.block.operations)
-        after = following[following.index(op.opview) + 1]
         kind = value.type
         value.set_type(_permuted(ir.RankedTensorType(kind), permutation))
-        with ir.InsertionPoint(after), op.location:
+        with ir.InsertionPoint.after(op), op.location:
             copy = transpose(value, [permutation.index(d) for d in range(len(permutation))])
         value.set_type(kind)
         self.permutations[value] = permutation

@@ -112,11 +112,9 @@ def _scale_result(op: ir.Operation, scale: float) -> None:
     uses = list(result.uses)
     init = owner_of(op.operands[len(op.operands) - 1])
     assert init is not None
-    following = list(op.block.operations)
-    after = following[following.index(op.opview) + 1]
     parallel = ir.Attribute.parse("#linalg.iterator_type<parallel>")
     identity = ir.AffineMapAttr.get(ir.AffineMap.get_identity(kind.rank))
-    with ir.InsertionPoint(after), op.location:
+    with ir.InsertionPoint.after(op), op.location:
         number = arith.ConstantOp(kind.element_type, scale).result
         scaled = linalg.GenericOp(
             [kind],

@@ -1,0 +1,178 @@
+"""Run the body of an elementwise ``linalg.generic`` with numpy, long after the IR is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+from iree_core.ir import ir
+from iree_core.passes.globalopt.generics import dim_positions, maps_of
+
+_DTYPES = {
+    "f64": np.float64, "f32": np.float32, "f16": np.float16, "bf16": ml_dtypes.bfloat16,
+    "i64": np.int64, "i32": np.int32, "i16": np.int16, "i8": np.int8, "i1": np.bool_,
+}  # fmt: skip
+
+_FUNCTIONS: dict[str, Callable[..., NDArray]] = {
+    "arith.addf": np.add,
+    "arith.subf": np.subtract,
+    "arith.mulf": np.multiply,
+    "arith.divf": np.divide,
+    "arith.negf": np.negative,
+    "arith.maximumf": np.maximum,
+    "arith.minimumf": np.minimum,
+    "arith.addi": np.add,
+    "arith.subi": np.subtract,
+    "arith.muli": np.multiply,
+    "math.absf": np.abs,
+    "math.sqrt": np.sqrt,
+    "math.rsqrt": lambda x: 1 / np.sqrt(x),
+    "math.exp": np.exp,
+    "math.log": np.log,
+    "math.tanh": np.tanh,
+}
+_CASTS = ("arith.extf", "arith.truncf", "arith.sitofp", "arith.uitofp", "arith.extsi")
+
+Step = tuple[str, tuple[int, ...], np.dtype]
+
+
+def dtype_of(kind: ir.Type) -> np.dtype | None:
+    """Return the numpy dtype of an element type, None where there is none."""
+    found = _DTYPES.get(str(kind))
+    return None if found is None else np.dtype(found)
+
+
+@dataclass(frozen=True)
+class HostBody:
+    """A body as a list of numpy calls over numbered values: inputs, constants, steps.
+
+    Attributes:
+        constants: the scalars it uses, numbered behind the inputs.
+        steps: function, positions of its arguments, and the dtype of its result.
+        result: position of what it yields.
+    """
+
+    constants: tuple[NDArray, ...]
+    steps: tuple[Step, ...]
+    result: int
+
+    def run(self, inputs: Sequence[NDArray]) -> NDArray:
+        """Evaluate the body on arrays that broadcast against each other."""
+        values: list[NDArray] = [*inputs, *self.constants]
+        for name, arguments, dtype in self.steps:
+            given = [values[a] for a in arguments]
+            if name in _CASTS:
+                source = given[0]
+                if name == "arith.uitofp" and source.dtype.kind == "i":
+                    source = source.view(f"u{source.dtype.itemsize}")
+                if name in ("arith.sitofp", "arith.extsi") and source.dtype.kind == "u":
+                    source = source.view(f"i{source.dtype.itemsize}")
+                values.append(source.astype(dtype))
+            else:
+                values.append(np.asarray(_FUNCTIONS[name](*given), dtype))
+        return values[self.result]
+
+
+def read_host_body(op: ir.Operation) -> HostBody | None:
+    """Return the body of a generic of one result as numpy calls, None where it has other ops."""
+    block = op.regions[0].blocks[0]
+    positions: dict[ir.Value, int] = {a: n for n, a in enumerate(list(block.arguments)[:-1])}
+    constants: list[NDArray] = []
+    operations = [o.operation for o in block.operations]
+    for operation in operations[:-1]:
+        if operation.name != "arith.constant" and operation.name not in (*_FUNCTIONS, *_CASTS):
+            return None
+    for operand in (o for operation in operations for o in operation.operands):
+        if operand in positions or (
+            not isinstance(operand.owner, ir.Block) and operand.owner.operation in operations
+            and operand.owner.operation.name != "arith.constant"
+        ):
+            continue
+        value = _scalar_constant(operand)
+        if value is None:
+            return None
+        positions[operand] = len(list(block.arguments)) - 1 + len(constants)
+        constants.append(value)
+    steps: list[Step] = []
+    count = len(list(block.arguments)) - 1 + len(constants)
+    for operation in operations[:-1]:
+        if operation.name == "arith.constant":
+            continue
+        dtype = dtype_of(operation.results[0].type)
+        if dtype is None:
+            return None
+        steps.append((operation.name, tuple(positions[o] for o in operation.operands), dtype))
+        positions[operation.results[0]] = count
+        count += 1
+    return HostBody(tuple(constants), tuple(steps), positions[operations[-1].operands[0]])
+
+
+def _scalar_constant(value: ir.Value) -> NDArray | None:
+    if isinstance(value.owner, ir.Block) or value.owner.operation.name != "arith.constant":
+        return None
+    attribute = value.owner.operation.attributes["value"]
+    dtype = dtype_of(value.type)
+    if dtype is None or not isinstance(attribute, (ir.FloatAttr, ir.IntegerAttr)):
+        return None
+    return np.asarray(attribute.value, dtype)
+
+
+@dataclass(frozen=True)
+class HostGeneric:
+    """An elementwise generic over arrays of known shape.
+
+    Attributes:
+        body: its body.
+        reads: per input, the loop of each of its dimensions (None: size 1, not a loop).
+        writes: the loop of each dimension of the result.
+        extents: sizes of the loops.
+    """
+
+    body: HostBody
+    reads: tuple[tuple[int | None, ...], ...]
+    writes: tuple[int, ...]
+    extents: tuple[int, ...]
+
+    def run(self, inputs: Sequence[NDArray]) -> NDArray:
+        """Return the result for ``inputs``."""
+        aligned = [self._align(a, r) for a, r in zip(inputs, self.reads, strict=True)]
+        result = np.broadcast_to(self.body.run(aligned), self.extents)
+        return np.ascontiguousarray(np.transpose(result, self.writes))
+
+    def _align(self, array: NDArray, read: tuple[int | None, ...]) -> NDArray:
+        """Return ``array`` with one dimension per loop, in loop order."""
+        kept = [d for d, loop in enumerate(read) if loop is not None]
+        array = array.reshape([array.shape[d] for d in kept])
+        loops = [read[d] for d in kept]
+        order = sorted(range(len(loops)), key=lambda d: loops[d] or 0)
+        shape = [1] * len(self.extents)
+        for d in order:
+            shape[loops[d] or 0] = array.shape[d]
+        return np.transpose(array, order).reshape(shape)
+
+
+def read_host_generic(op: ir.Operation) -> HostGeneric | None:
+    """Return an elementwise generic of static shape and one result, None where it is no such."""
+    body = read_host_body(op)
+    maps = maps_of(op)
+    writes = dim_positions(maps[-1])
+    if body is None or None in writes or len(set(writes)) != maps[0].n_dims:
+        return None
+    reads = []
+    for each in maps[:-1]:
+        positions = dim_positions(each)
+        for position, expression in zip(positions, each.results, strict=True):
+            if position is None and not isinstance(expression, ir.AffineConstantExpr):
+                return None
+        loops = [p for p in positions if p is not None]
+        if len(set(loops)) != len(loops):
+            return None
+        reads.append(tuple(positions))
+    extents = [0] * maps[0].n_dims
+    for loop, size in zip(writes, op.results[0].type.shape, strict=True):
+        extents[loop or 0] = size
+    return HostGeneric(body, tuple(reads), tuple(w or 0 for w in writes), tuple(extents))

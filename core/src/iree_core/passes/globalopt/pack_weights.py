@@ -1,0 +1,122 @@
+"""Choose how the constant operands of contractions lie in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from iree_core.codegen.blocking import packing_for
+from iree_core.codegen.kernel import CpuModel
+from iree_core.dialects import flow
+from iree_core.ir import ir
+from iree_core.layout import PackedLayout
+from iree_core.params import ParameterStore
+from iree_core.passes.dispatch.structure import Decoder, Kind, linalg_kind, read_body
+from iree_core.passes.globalopt.evaluate_parameters import key_of
+from iree_core.passes.globalopt.generics import dim_positions, generics_of, maps_of, owner_of
+from iree_core.passes.globalopt.host_math import dtype_of
+from iree_core.passes.state import CompilationState
+
+
+@dataclass(frozen=True)
+class PackWeights:
+    """Give parameters that contractions read the layout that their schedule streams.
+
+    Before::
+
+        %w = "flow.parameter"() {key = "w"} : () -> tensor<768x3072xf32>
+
+    After::
+
+        %w = "flow.parameter"() {key = "w#1"} : () -> tensor<768x3072xf32,
+            {order = [0], tile = 32 : i64, tile_dim = 1 : i64}>
+
+    The lanes run along the output dimension of the operand; its other dimensions are stored in
+    the order of the reduction loops. The type's shape stays the logical one; the stored array
+    has :meth:`PackedLayout.storage_shape`. See :mod:`iree_core.layout`.
+    """
+
+    name: str = "pack-weights"
+
+    def run(self, module: ir.Module, state: CompilationState) -> None:
+        """Pack for ``state.target.cpu``; targets that are no CPU keep dense parameters."""
+        if state.target.cpu is None:
+            return
+        decoder = Decoder()
+        packed: dict[tuple[str, PackedLayout], str] = {}
+        for op in generics_of(module):
+            inputs = len(op.operands) - len(op.results)
+            if len(op.results) != 1 or inputs < 2:
+                continue
+            if linalg_kind(decoder.loops(op), read_body(op), inputs) is Kind.CONTRACTION:
+                for position in range(inputs):
+                    layout = _layout_for(op, position, state.target.cpu)
+                    if layout is not None:
+                        _pack(op, position, layout, state.parameters, packed)
+
+
+def _layout_for(op: ir.Operation, position: int, cpu: CpuModel) -> PackedLayout | None:
+    value = op.operands[position]
+    owner = owner_of(value)
+    if owner is None or owner.name != "flow.parameter" or value.type.encoding is not None:
+        return None
+    if dtype_of(value.type.element_type) is None or value.type.element_type.width < 8:
+        return None
+    maps = maps_of(op)
+    dims = dim_positions(maps[position])
+    output = dim_positions(maps[-1])
+    lane = output[-1]
+    if None in dims or lane is None or lane not in dims:
+        return None
+    kinds = [str(k) for k in op.attributes["iterator_types"]]
+    reduced = [n for n, kind in enumerate(kinds) if "reduction" in kind]
+    if not any(d in reduced for d in dims):
+        return None
+    lane_dim = dims.index(lane)
+    order = _storage_order(dims, lane_dim, reduced)
+    bits = op.results[0].type.element_type.width
+    return packing_for(cpu, list(value.type.shape), lane_dim, order, bits)
+
+
+def _storage_order(
+    dims: Sequence[int | None], lane_dim: int, reduced: Sequence[int]
+) -> list[int]:
+    """Return the dimensions but ``lane_dim``: parallel ones, then in order of reduction loops."""
+    others = [d for d in range(len(dims)) if d != lane_dim]
+    parallel = [d for d in others if dims[d] not in reduced]
+    inner = sorted((d for d in others if dims[d] in reduced), key=lambda d: dims[d] or 0)
+    return [*parallel, *inner]
+
+
+def _pack(
+    op: ir.Operation,
+    position: int,
+    layout: PackedLayout,
+    parameters: ParameterStore,
+    packed: dict[tuple[str, PackedLayout], str],
+) -> None:
+    value = op.operands[position]
+    key = key_of(value)
+    if (key, layout) not in packed:
+        packed[key, layout] = pack_parameter(parameters, key, layout)
+    plain = value.type
+    encoding = ir.Attribute.parse(layout.to_attribute_text())
+    kind = ir.RankedTensorType.get(plain.shape, plain.element_type, encoding)
+    with ir.InsertionPoint(owner_of(value)), op.location:
+        made = flow.ParameterOp(ir.StringAttr.get(packed[key, layout]), kind)
+    op.operands[position] = made.results[0]
+
+
+def pack_parameter(parameters: ParameterStore, key: str, layout: PackedLayout) -> str:
+    """Derive the packed form of an entry and return its key.
+
+    The entry has the storage shape of the layout, zero-padded.
+    """
+    number = 1
+    while f"{key}#packed{number}" in parameters:
+        number += 1
+    name = f"{key}#packed{number}"
+    shape = layout.storage_shape(parameters.shape(key))
+    return parameters.derive(
+        name, shape, parameters.dtype(key), lambda: layout.pack(parameters.read(key))
+    )
