@@ -26,7 +26,7 @@ def overwritable(dispatch: func.FuncOp) -> frozenset[int]:
         number
         for number, argument in enumerate(block.arguments)
         if isinstance(argument.type, ir.RankedTensorType)
-        and argument.type.encoding == result.type.encoding
+        and layout_of(argument.type) == layout_of(result.type)
         and argument.type.shape == result.type.shape
         and element_bytes(argument.type.element_type) == element_bytes(result.type.element_type)
         and _elementwise(argument, terminator)
