@@ -8,6 +8,7 @@ element of a result once (:mod:`iree_core.codegen`).
 from __future__ import annotations
 
 from iree_core.ir import func, ir
+from iree_core.layout import layout_of
 from iree_core.passes.scheduling.shapes import element_bytes
 
 
