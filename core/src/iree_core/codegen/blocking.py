@@ -75,14 +75,14 @@ def packing_for(
     return PackedLayout(tuple(order), lane_dim, panel_width(cpu, accumulator_bits))
 
 
-def register_rows(cpu: CpuModel, vectors: int, extent: int | None) -> int:
+def register_rows(cpu: CpuModel, vectors: int, extent: int | None, window: int = 1) -> int:
     """Return how many rows a register tile has.
 
-    All accumulators, one register per vector of the other operand and one for the broadcast
-    must fit. Of the heights near that, the one that leaves the smallest remainder of ``extent``
+    All accumulators, ``window`` registers per vector of the other operand and two for elements
+    on their way must fit. Of the heights near that, the one that leaves the smallest remainder of ``extent``
     is taken (None: not known, then a power of two, so that halves cover every remainder).
     """
-    most = max(1, (cpu.vector_registers - vectors - 2) // vectors)
+    most = max(1, (cpu.vector_registers - window * vectors - 2) // vectors)
     best = 8 if most >= 8 else 4 if most >= 4 else 1
     if extent is None:
         return best

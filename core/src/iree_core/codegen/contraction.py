@@ -303,7 +303,9 @@ def _plan(c: Contraction, cpu: CpuModel) -> _Schedule:
     if height <= 4 and _reads_dense_rows(c):
         vectors = blocking.vectors_of_few_rows(cpu, height, c.extent(c.lane) // lanes)
     vectors = vectors if width is None else min(vectors, -(-width // lanes))
-    rows = 1 if c.row is None else blocking.register_rows(cpu, vectors, fixed)
+    rows = 1 if c.row is None else blocking.register_rows(
+        cpu, vectors, fixed, conv.window_registers(c)
+    )
     register = blocking.RegisterBlock(rows, vectors, lanes)
     depth = prod(c.extent(d) for d in c.reductions)
     heights = [c.extent(d) for d in c.output if d != c.lane]

@@ -67,6 +67,24 @@ def window_dims(contraction: Contraction) -> set[int]:
     return found
 
 
+def window_registers(contraction: Contraction) -> int:
+    """Return how many vectors of weights the unrolled window keeps in registers."""
+    c = contraction
+    last = c.reductions[-1]
+    slides = any(
+        form.factor(last) and c.row is not None and form.factor(c.row)
+        for maps in c.inputs
+        for form in maps
+    )
+    weights = any(
+        any(f.factor(c.lane) for f in maps) and not any(f.factor(c.row) for f in maps)
+        for maps in c.inputs
+        if c.row is not None
+    )
+    size = c.static(last)
+    return size if slides and weights and size is not None and size <= _MOST_UNROLLED else 1
+
+
 def needs_whole_row(contraction: Contraction) -> bool:
     """Whether a work item must cover the row dimension: its border tiles differ."""
     return any(s.parallel == contraction.row for s in _slides(contraction))
@@ -307,22 +325,25 @@ class Window:
         slide = next((s for s in self.slides if s.window == dim), None)
         if slide is not None and slide.parallel == c.row:
             assert size is not None
-            return Axis(dim, size, True, None, lambda k: self._active(slide, k))
+            sweep = (slide.stride, slide.dilation)
+            return Axis(dim, size, True, None, lambda k: self._active(slide, k), sweep)
         if slide is not None:
             return Axis(dim, self.sizes[dim], False, lambda base: self._bounds(slide, base))
-        if self._shared_by_rows(dim) and size is not None and size <= _MOST_UNROLLED:
-            return Axis(dim, size, True)
+        sweep = self._shared_by_rows(dim)
+        if sweep is not None and size is not None and size <= _MOST_UNROLLED:
+            return Axis(dim, size, True, sweep=sweep)
         return Axis(dim, self.sizes[dim])
 
-    def _shared_by_rows(self, dim: int) -> bool:
-        """Whether neighbouring rows read the same elements at different window positions."""
+    def _shared_by_rows(self, dim: int) -> tuple[int, int] | None:
+        """Return how neighbouring rows share elements at different window positions."""
         c = self.c
-        innermost = c.reductions[-1] == dim
-        return innermost and any(
-            form.factor(dim) and c.row is not None and form.factor(c.row)
-            for maps in c.inputs
-            for form in maps
-        )
+        if c.reductions[-1] != dim or c.row is None:
+            return None
+        for maps in c.inputs:
+            for form in maps:
+                if form.factor(dim) and form.factor(c.row):
+                    return form.factor(c.row), form.factor(dim)
+        return None
 
     def enter(self, base: Mapping[int, Scalar], rows: int) -> None:
         """Note the tile that is emitted next."""

@@ -104,6 +104,8 @@ class Axis:
         bounds: first and last-plus-one iteration at the tile's position, where they are
             narrower than the extent.
         active: the rows for which an unrolled iteration has an effect.
+        sweep: how far the element that is read moves with the row and with an iteration, where
+            rows share elements.
     """
 
     dim: int
@@ -111,6 +113,7 @@ class Axis:
     unrolled: bool = False
     bounds: Callable[[Mapping[int, Scalar]], tuple[Scalar, Scalar]] | None = None
     active: Callable[[int], Sequence[int]] | None = None
+    sweep: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -203,6 +206,8 @@ class RegisterTile:
         if not axes:
             return self._step(base, offsets, rows, state)
         axis, rest = axes[0], axes[1:]
+        if axis.unrolled and axis.sweep is not None and not rest:
+            return self._sweep(axis, base | {axis.dim: 0}, offsets, rows, state)
         if axis.unrolled:
             for k in range(_number(axis.extent)):
                 active = axis.active(k) if axis.active else rows
@@ -249,6 +254,29 @@ class RegisterTile:
             return result
 
         return self.builder.loop(start, stop, step, body, state)
+
+    def _sweep(
+        self,
+        axis: Axis,
+        base: dict[int, Scalar],
+        offsets: dict[int, int],
+        rows: Sequence[int],
+        state: list[ir.Value],
+    ) -> list[ir.Value]:
+        """Emit the iterations of a window in the order of the elements that rows share.
+
+        Each element is then needed for a short time only, and registers suffice.
+        """
+        assert axis.sweep is not None
+        row_stride, step = axis.sweep
+        points = [
+            (r * row_stride + k * step, k, r)
+            for k in range(_number(axis.extent))
+            for r in (axis.active(k) if axis.active else rows)
+        ]
+        for _, k, r in sorted(points):
+            state = self._step(base, offsets | {axis.dim: k}, [r], state)
+        return state
 
     def _step(
         self,
