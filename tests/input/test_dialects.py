@@ -307,6 +307,29 @@ func.func @main(%x: !torch.vtensor<[2,128],f32>)
     np.testing.assert_allclose(sums, np.cumsum(x @ weights, 1), 1e-3, 1e-2)
 
 
+def test_torch_with_onnx_operators() -> None:
+    source = """
+func.func @main(%x: !torch.vtensor<[2,3],f32>) -> !torch.vtensor<[2,3],f32>
+    attributes {torch.onnx_meta.ir_version = 8 : si64, torch.onnx_meta.opset_version = 17 : si64} {
+  %0 = torch.operator "onnx.Tanh"(%x) : (!torch.vtensor<[2,3],f32>) -> !torch.vtensor<[2,3],f32>
+  return %0 : !torch.vtensor<[2,3],f32>
+}"""
+    x = f32(2, 3)
+    np.testing.assert_allclose(run(source, x)[0], np.tanh(x), 1e-5, 1e-5)
+
+
+def test_unsupported_torch_operator_is_named() -> None:
+    source = """
+func.func @main(%x: !torch.vtensor<[2,3],f32>) -> !torch.vtensor<[2,3],f32> {
+  %0 = torch.operator "aten.magic"(%x) : (!torch.vtensor<[2,3],f32>) -> !torch.vtensor<[2,3],f32>
+    loc("decoder/magic")
+  return %0 : !torch.vtensor<[2,3],f32>
+}"""
+    with CONTEXT, ir.Location.unknown(), pytest.raises(CompileError) as caught:
+        convert(source)
+    assert "magic" in str(caught.value)
+
+
 def test_tosa() -> None:
     source = """
 func.func @main(%x: tensor<?x4xf32>) -> tensor<?xf32> {

@@ -303,3 +303,26 @@ def test_broken_files_say_why(tmp_path: Path, content: bytes, message: str) -> N
 def test_missing_file_says_so(tmp_path: Path) -> None:
     with pytest.raises(ImportModelError, match="Cannot read"):
         load_mlir(tmp_path / "none.mlir", CONTEXT)
+
+
+def test_sizes_of_programs_are_known_outside() -> None:
+    text = transformed(
+        CanonicalizeInput(),
+        """
+func.func @f(%x: tensor<?xf32>, %n: index) -> (tensor<?xf32>, index) {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  %y = scf.execute_region -> tensor<?xf32> no_inline {
+    %e = tensor.empty(%n) : tensor<?xf32>
+    %r = scf.for %i = %c0 to %n step %c1 iter_args(%t = %e) -> tensor<?xf32> {
+      %v = tensor.extract %x[%i] : tensor<?xf32>
+      %w = tensor.insert %v into %t[%i] : tensor<?xf32>
+      scf.yield %w : tensor<?xf32>
+    }
+    scf.yield %r : tensor<?xf32>
+  } {flow.atomic}
+  %d = tensor.dim %y, %c0 : tensor<?xf32>
+  return %y, %d : tensor<?xf32>, index
+}""",
+    )
+    mentions(text, "flow.atomic", "return %0, %arg1")

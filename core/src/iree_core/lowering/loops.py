@@ -19,7 +19,7 @@ from iree_core.ir import arith, ir, scf, tensor
 from iree_core.lowering import index
 from iree_core.lowering.element import ElementType
 from iree_core.lowering.index import Dim
-from iree_core.lowering.tensors import Tensor, empty, split_dims, tensor_type
+from iree_core.lowering.tensors import DYNAMIC, Tensor, empty, split_dims, tensor_type
 
 ATOMIC = "flow.atomic"
 
@@ -177,3 +177,73 @@ def store(scalar: ir.Value, into: ir.Value, *positions: Dim) -> ir.Value:
 def true() -> ir.Value:
     """Return the i1 constant 1."""
     return arith.constant(ir.IntegerType.get_signless(1), 1)
+
+
+def forward_sizes(module: ir.Module) -> None:
+    """Replace every ``tensor.dim`` of an atomic operation's result by the size it is made with.
+
+    That size is a value from outside of the operation, so that it is known without running it.
+    """
+    found: list[ir.Operation] = []
+
+    def visit(op: ir.OpView) -> ir.WalkResult:
+        if op.operation.name == "tensor.dim":
+            found.append(op.operation)
+        return ir.WalkResult.ADVANCE
+
+    module.operation.walk(visit)
+    for op in found:
+        source = op.operands[0].owner
+        if isinstance(source, ir.Block) or ATOMIC not in source.attributes:
+            continue
+        position = op.operands[1].owner
+        if isinstance(position, ir.Block) or position.name != "arith.constant":
+            continue
+        dim = ir.IntegerAttr(position.attributes["value"]).value
+        size = _size_made_with(op.operands[0], dim)
+        if size is not None and not _is_inside(size, source):
+            op.results[0].replace_all_uses_with(size)
+            op.erase()
+
+
+# Operand that a result is written into, by operation: a number, or how many operands of its own
+# an operation has before those that its results correspond to.
+_LOOP_OPERANDS = {"scf.for": 3, "scf.while": 0}
+_DESTINATION = {"tensor.insert": 1, "tensor.insert_slice": 1, "tensor.cast": 0}
+
+
+def _size_made_with(value: ir.Value, dim: int) -> ir.Value | None:
+    """Follow ``value`` back through destinations to the ``tensor.empty`` it began as."""
+    while True:
+        op = value.owner
+        if isinstance(op, ir.Block):
+            return None
+        number = ir.OpResult(value).result_number
+        if op.name == "tensor.empty":
+            dynamic = [d for d, size in enumerate(_shape(value)) if size == DYNAMIC]
+            return op.operands[dynamic.index(dim)] if dim in dynamic else None
+        if op.name == "scf.execute_region":
+            end = list(op.regions[0].blocks[0].operations)[-1].operation
+            value = end.operands[number]
+        elif op.name in _LOOP_OPERANDS:
+            value = op.operands[_LOOP_OPERANDS[op.name] + number]
+        elif op.name == "scf.forall" or op.name.startswith("linalg."):
+            value = op.operands[len(op.operands) - len(op.results) + number]
+        elif op.name in _DESTINATION:
+            value = op.operands[_DESTINATION[op.name]]
+        else:
+            return None
+
+
+def _shape(value: ir.Value) -> list[int]:
+    return list(ir.RankedTensorType(value.type).shape)
+
+
+def _is_inside(value: ir.Value, op: ir.Operation) -> bool:
+    owner = value.owner
+    inner = owner.owner.operation if isinstance(owner, ir.Block) else owner.parent
+    while inner is not None:
+        if inner.operation == op:
+            return True
+        inner = inner.operation.parent
+    return False

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from iree_core.errors import CompileError
 from iree_core.ir import arith, ir, run_pipeline, tensor
+from iree_core.lowering.loops import forward_sizes
 from iree_core.passes.diagnostics import describe_location
 from iree_core.passes.dispatch.graph import ATOMIC_ATTRIBUTE
 
@@ -65,6 +66,7 @@ def resolve_sizes(module: ir.Module) -> Sizes:
     blocks = [b for f in host_functions(module) for b in list(host_blocks(f))]
     for block in blocks:
         _mark(block)
+    forward_sizes(module)
     for function in host_functions(module):
         _merge_named_dims(function)
     context = module.context

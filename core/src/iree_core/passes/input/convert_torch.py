@@ -50,7 +50,11 @@ class ConvertTorch:
         """Convert ``module`` if it has torch operations or types."""
         if not dialects(module) & {"torch", "torch_c"}:
             return
-        if operations(module, {"torch.operator"}):
+        if any(map(_is_onnx, operations(module, {"torch.operator"}))):
             run_pipeline(module, f"builtin.module({_FROM_ONNX})")
         run_pipeline(module, f"builtin.module({_TO_BACKEND})")
         run_pipeline(module, f"builtin.module({_TO_LINALG})")
+
+
+def _is_onnx(op: ir.Operation) -> bool:
+    return ir.StringAttr(op.attributes["name"]).value.startswith("onnx.")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from iree_core.errors import CompileError
 from iree_core.ir import ir, run_pipeline
+from iree_core.lowering.loops import forward_sizes
 from iree_core.passes.diagnostics import describe_location
 from iree_core.passes.input.support import dialects, functions, operations
 from iree_core.passes.state import CompilationState
@@ -65,6 +66,7 @@ class CanonicalizeInput:
             "builtin.module(func.func(convert-elementwise-to-linalg),canonicalize,cse,symbol-dce)",
         )
         _drop_assertions(module, state)
+        forward_sizes(module)
 
 
 def _drop_assertions(module: ir.Module, state: CompilationState) -> None:
