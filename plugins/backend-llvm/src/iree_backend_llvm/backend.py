@@ -10,7 +10,7 @@ from iree_backend_llvm import general, llvmir
 from iree_backend_llvm.image import pack_image
 from iree_backend_llvm.link import link
 from iree_backend_llvm.lower import lower_kernel
-from iree_backend_llvm.target import cpu_model, image_features, parse_target
+from iree_backend_llvm.target import cpu_model, has_half_conversions, image_features, parse_target
 from iree_core.codegen import NotScheduled, build_kernel
 from iree_core.codegen.kernel import CompiledDispatch, Kernel
 from iree_core.errors import UsageError
@@ -47,8 +47,10 @@ class LlvmCpuBackend(Backend):
             CompileError: LLVM or a lowering refuses it.
         """
         cpu = parse_target(target.spec)
-        text = lower_kernel(kernel, _context(), cpu_model(cpu))
-        return CompiledDispatch(kernel, llvmir.emit_object(text, cpu.machine(), abi=cpu.abi), kernel.name)
+        halves = has_half_conversions(cpu)
+        text = lower_kernel(kernel, _context(), cpu_model(cpu), halves=halves)
+        binary = llvmir.emit_object(text, cpu.machine(), abi=cpu.abi)
+        return CompiledDispatch(kernel, binary, kernel.name)
 
     def link(self, dispatches: Sequence[CompiledDispatch], target: Target) -> Executable:
         """Link object files into one image.

@@ -47,8 +47,16 @@ _UNBOUNDED = 1 << 48
 _SUFFIX = "$body"
 
 
-def lower_kernel(kernel: Kernel, context: ir.Context, target: CpuModel) -> str:
+def lower_kernel(
+    kernel: Kernel, context: ir.Context, target: CpuModel, *, halves: bool = True
+) -> str:
     """Return the LLVM IR text of ``kernel`` with an entry function named ``kernel.name``.
+
+    Args:
+        kernel: what to lower.
+        context: where to.
+        target: the processor.
+        halves: it has instructions that convert between f16 and f32.
 
     Raises:
         CompileError: the kernel uses operations that have no lowering, naming them.
@@ -62,7 +70,7 @@ def lower_kernel(kernel: Kernel, context: ir.Context, target: CpuModel) -> str:
         try:
             if "complex." in kernel.module:
                 run_pipeline(module, "builtin.module(convert-complex-to-standard)", verify=False)
-            math_expand.expand(module, kernel.module, fma=target.fma, halves=True)
+            math_expand.expand(module, kernel.module, fma=target.fma, halves=halves)
             run_pipeline(module, f"builtin.module({','.join(_TO_LLVM)})", verify=False)
         except ir.MLIRError as error:
             raise CompileError(f"Lowering {kernel.name} failed: {error}") from error

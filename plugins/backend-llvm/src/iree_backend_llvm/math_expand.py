@@ -21,6 +21,11 @@ from iree_core.ir import arith, func, ir, memref, run_pipeline, scf, vector
 
 # Bitwise: right on any float type as they are.
 _BITWISE = frozenset({"math.absf", "math.copysign"})
+# Computed in f32 where the type is narrower, besides what the upstream pass does for arith.
+_WIDENED = (
+    "math.", "vector.fma", "vector.reduction", "vector.multi_reduction", "vector.contract",
+    "vector.outerproduct",
+)  # fmt: skip
 _SMALL = ("bf16", "f16", "f8E", "f4E", "f6E")
 _EMULATED = (
     "bf16,f16,f8E4M3FN,f8E5M2,f8E4M3FNUZ,f8E5M2FNUZ,f8E4M3B11FNUZ,f8E4M3,f8E3M4,f8E8M0FNU,f4E2M1FN"
@@ -37,7 +42,7 @@ def expand(module: ir.Module, text: str, *, fma: bool, halves: bool) -> None:
         halves: the target converts f16 to f32 and back.
     """
     library = _Library(module, fma)
-    if any(f"{name}" in text for name in _SMALL):
+    if any(name in text for name in _SMALL):
         _widen_math(module)
         run_pipeline(
             module,
@@ -124,7 +129,7 @@ def _widen_math(module: ir.Module) -> None:
     """Compute functions of floats narrower than 32 bits in f32."""
 
     def narrow(op: ir.Operation) -> bool:
-        if not op.name.startswith(("math.", "vector.fma")) or op.name in _BITWISE:
+        if not op.name.startswith(_WIDENED) or op.name in _BITWISE:
             return False
         return any(_is_narrow(value.type) for value in (*op.operands, *op.results))
 

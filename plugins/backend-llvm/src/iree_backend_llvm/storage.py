@@ -324,10 +324,20 @@ def _conversion(source: ir.Type, target: ir.Type, resize: str) -> tuple[str, str
     if source == target:
         return "", "%x"
     if isinstance(source, ir.IndexType) or isinstance(target, ir.IndexType):
-        resize = "arith.index_cast"
-    elif isinstance(source, ir.FloatType) or isinstance(target, ir.FloatType):
-        resize = "arith.bitcast"
-    return f"%y = {resize} %x : {source} to {target}", "%y"
+        return f"%y = arith.index_cast %x : {source} to {target}", "%y"
+    lines, value = [], "%x"
+    if isinstance(source, ir.FloatType):
+        bits, source = source, ir.IntegerType.get_signless(source.width)
+        lines.append(f"%c = arith.bitcast {value} : {bits} to {source}")
+        value = "%c"
+    bits = target if isinstance(target, ir.IntegerType) else ir.IntegerType.get_signless(target.width)
+    if source != bits:
+        lines.append(f"%y = {resize} {value} : {source} to {bits}")
+        value = "%y"
+    if bits != target:
+        lines.append(f"%f = arith.bitcast {value} : {bits} to {target}")
+        value = "%f"
+    return "\n".join(lines), value
 
 
 def _dense(kind: ir.Type) -> ir.Type:

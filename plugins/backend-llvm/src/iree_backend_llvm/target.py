@@ -224,6 +224,7 @@ def cpu_model(target: CpuTarget) -> CpuModel:
     return replace(model, l1_bytes=l1 or model.l1_bytes, l2_bytes=l2 or model.l2_bytes)
 
 
+_CALL = re.compile(r"\b(callq?|bl|tail|jmp)\s")
 _PROBE = """
 define void @width(ptr %a) nounwind {
   %v = load <16 x float>, ptr %a
@@ -240,17 +241,32 @@ define void @masked(ptr %a, ptr %b, <16 x i1> %m) nounwind {
   store <16 x i8> %v, ptr %b
   ret void
 }
+define float @half(ptr %a) nounwind {
+  %v = load half, ptr %a
+  %w = fpext half %v to float
+  ret float %w
+}
 declare <4 x float> @llvm.fma.v4f32(<4 x float>, <4 x float>, <4 x float>)
 declare <16 x i8> @llvm.masked.load.v16i8.p0(ptr, i32, <16 x i1>, <16 x i8>)
 """
 
 
+def has_half_conversions(target: CpuTarget) -> bool:
+    """Return whether instructions convert between f16 and f32."""
+    return not _CALL.search(_probe_bodies(target)["half"])
+
+
 @cache
-def _probe(target: CpuTarget) -> CpuModel:
-    """Read from what LLVM makes of three small functions what the processor can do."""
+def _probe_bodies(target: CpuTarget) -> dict[str, str]:
     assembly = llvmir.emit_assembly(_PROBE, target.machine(), abi=target.abi)
-    bodies = dict(re.findall(r"^(width|fma|masked):\n(.*?)(?=^\.Lfunc_end)", assembly, re.M | re.S))
-    adds = len(re.findall(r"^\s+v?f?addp?s?(?:\.vv|\.s)?\s", bodies["width"], re.M))
+    pattern = r"^(width|fma|masked|half):\n(.*?)(?=^\.Lfunc_end)"
+    return dict(re.findall(pattern, assembly, re.MULTILINE | re.DOTALL))
+
+
+def _probe(target: CpuTarget) -> CpuModel:
+    """Read from what LLVM makes of small functions what the processor can do."""
+    bodies = _probe_bodies(target)
+    adds = len(re.findall(r"^\s+v?f?addp?s?(?:\.vv|\.s)?\s", bodies["width"], re.MULTILINE))
     grouped = re.search(r"vset\w+\s.*\bm([248])\b", bodies["width"])
     vector_bytes = 64 // max(1, adds)
     if grouped:
@@ -261,8 +277,8 @@ def _probe(target: CpuTarget) -> CpuModel:
     return CpuModel(
         vector_bytes=vector_bytes,
         vector_registers=registers,
-        fma=not re.search(r"\b(callq?|bl|tail|jmp)\s", bodies["fma"]),
-        masked=not re.search(r"^\.L", bodies["masked"], re.M),
+        fma=not _CALL.search(bodies["fma"]),
+        masked=not re.search(r"^\.L", bodies["masked"], re.MULTILINE),
     )
 
 
