@@ -14,10 +14,14 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from iree_core import __version__
 from iree_core.errors import UsageError
 from iree_core.plugins import installed
+
+if TYPE_CHECKING:
+    from iree_core.compiler_service import CompiledModule
 
 _CHUNK = 1 << 20
 _DEFAULT_LIMIT = 8 << 30
@@ -68,6 +72,7 @@ class ModuleCache:
                 break
             if path != newest:
                 path.unlink(missing_ok=True)
+                path.with_suffix(".txt").unlink(missing_ok=True)
                 total -= size
 
 
@@ -143,9 +148,9 @@ def _sources() -> str:
 
 
 def cached_module(
-    model: Path, options: Mapping[str, object], compile: Callable[..., object]
-) -> Path:
-    """Return the compiled module of ``model`` from the cache of this user.
+    model: Path, options: Mapping[str, Any], compile: Callable[..., CompiledModule]
+) -> tuple[Path, str]:
+    """Return the compiled module of ``model`` from this user's cache, and its line of truth.
 
     Args:
         model: a model file.
@@ -153,20 +158,24 @@ def cached_module(
         compile: called with the model, ``output`` and the options if there is none yet.
 
     Raises:
-        UsageError: the model cannot be read.
+        UsageError: the model cannot be read, or the cache not be written.
         IreeError: whatever ``compile`` raises.
     """
+
+    def make(path: Path) -> None:
+        module = compile(model, output=path, **options)
+        path.with_suffix(".txt").write_text(module.report.summary())
+
     try:
-        key = cache_key(model, str(options.get("target")), options)
+        key = cache_key(model, options.get("target"), options)
     except OSError as error:
         raise UsageError(f"Cannot read {model}: {error.strerror}.") from error
     try:
-        path, _ = ModuleCache(default_folder()).get(
-            key, lambda path: compile(model, output=path, **options)
-        )
+        path, found = ModuleCache(default_folder()).get(key, make)
+        summary = path.with_suffix(".txt").read_text()
     except OSError as error:
         raise UsageError(
-            f"The cache {default_folder()} cannot be written: {error.strerror}.",
-            hint="Set XDG_CACHE_HOME to a folder that can.",
+            f"The cache {default_folder()} cannot be used: {error.strerror}.",
+            hint="Set XDG_CACHE_HOME to a folder that can be written.",
         ) from error
-    return path
+    return path, f"{summary}, from the cache" if found else summary

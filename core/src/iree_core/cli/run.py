@@ -101,7 +101,9 @@ def module_path(model: Path, compiling: dict[str, Any]) -> Path:
     from iree_core.cache import cached_module
     from iree_core.cli.compile import compile_shown
 
-    return cached_module(model, compiling, compile_shown)
+    path, summary = cached_module(model, compiling, compile_shown)
+    print(f"iree: {model.name}: {summary}", file=sys.stderr)
+    return path
 
 
 def is_module(path: Path) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,6 +105,9 @@ class PassManager:
 def _explain(item: Pass, error: Exception, state: CompilationState) -> CompileError:
     message, where = first_diagnostic(error)
     hint = restart_hint(state.reproducer_dir)
+    if state.reproducer_dir is not None:
+        lines = traceback.format_exception(error)
+        (state.reproducer_dir / "traceback.txt").write_text("".join(lines))
     return CompileError(
         f"Pass {item.name} of phase {state.phase} failed: {message.rstrip('.')}.",
         where=where or None,
