@@ -115,7 +115,9 @@ class Product:
             return body + f"return %r : {out} }}"
         (name, dims) = self.extra[0]
         parallel = ", ".join(['"parallel"'] * len(self.result))
-        return body + f"""
+        return (
+            body
+            + f"""
               %q = linalg.generic {{
                   indexing_maps = [{outer(self.result)}, {outer(dims)}, {outer(self.result)}],
                   iterator_types = [{parallel}]}}
@@ -126,6 +128,7 @@ class Product:
                   linalg.yield %most : {c}
               }} -> {out}
               return %q : {out} }}"""
+        )
 
     def multiply(self) -> str:
         a, b, c = self.kinds
@@ -262,3 +265,93 @@ def test_any_product(
     m: int, n: int, k: int, batch: int, left: str, right: str, dynamic: str, target: str
 ) -> None:
     check(Product(m, n, k, batch, left, right, dynamic=dynamic, target=TARGETS[target]))
+
+
+def run_text(text: str, inputs: list, scalars: list[int], shape: tuple[int, ...]) -> np.ndarray:
+    kernel = schedule(text, AVX512)
+    kind = np.dtype(np.float32)
+    (found,) = run_kernel(kernel, inputs, scalars, [(shape, kind)], AVX512)
+    return found
+
+
+PRODUCT = """
+    #a = affine_map<(m, n, k) -> (m, k)>
+    #b = affine_map<(m, n, k) -> (k, n)>
+    #c = affine_map<(m, n, k) -> (m, n)>
+    #traits = {
+      indexing_maps = [#a, #b, #c], iterator_types = ["parallel", "parallel", "reduction"]}
+"""
+MULTIPLY_ADD = """{
+    ^bb0(%x: f32, %y: f32, %s: f32):
+      %p = arith.mulf %x, %y : f32
+      %sum = arith.addf %s, %p : f32
+      linalg.yield %sum : f32 }"""
+
+
+@pytest.mark.parametrize("head", [32, 8])
+def test_result_is_split_into_heads(head: int) -> None:
+    """The store of a tile follows a reshape and a transposition: [m, h*d] -> [h, m, d]."""
+    heads = 64 // head
+    text = f"""{PRODUCT}
+    func.func private @d(%a: tensor<?x24xf32> {{flow.dims = array<i64: 2>}},
+        %b: tensor<24x64xf32>, %m: index)
+        -> (tensor<{heads}x?x{head}xf32> {{flow.dims = array<i64: 2>}})
+        attributes {{flow.dispatch}} {{
+      %zero = arith.constant 0.0 : f32
+      %e = tensor.empty(%m) : tensor<?x64xf32>
+      %f = linalg.fill ins(%zero : f32) outs(%e : tensor<?x64xf32>) -> tensor<?x64xf32>
+      %r = linalg.generic #traits ins(%a, %b : tensor<?x24xf32>, tensor<24x64xf32>)
+          outs(%f : tensor<?x64xf32>) {MULTIPLY_ADD} -> tensor<?x64xf32>
+      %h = tensor.expand_shape %r [[0], [1, 2]] output_shape [%m, {heads}, {head}]
+          : tensor<?x64xf32> into tensor<?x{heads}x{head}xf32>
+      %t = tensor.empty(%m) : tensor<{heads}x?x{head}xf32>
+      %q = linalg.generic {{
+          indexing_maps = [affine_map<(h, m, d) -> (m, h, d)>, affine_map<(h, m, d) -> (h, m, d)>],
+          iterator_types = ["parallel", "parallel", "parallel"]}}
+          ins(%h : tensor<?x{heads}x{head}xf32>) outs(%t : tensor<{heads}x?x{head}xf32>) {{
+        ^bb0(%x: f32, %o: f32):
+          linalg.yield %x : f32
+      }} -> tensor<{heads}x?x{head}xf32>
+      return %q : tensor<{heads}x?x{head}xf32> }}"""
+    rng = np.random.default_rng(3)
+    a, b = (rng.standard_normal(s).astype(np.float32) for s in ((13, 24), (24, 64)))
+    found = run_text(text, [a, b], [13], (heads, 13, head))
+    expected = (a @ b).reshape(13, heads, head).transpose(1, 0, 2)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_producers_are_evaluated_on_the_way() -> None:
+    """The left operand is a sum, the right one dequantised; both have a producer."""
+    text = f"""{PRODUCT}
+    #mk = affine_map<(m, k) -> (m, k)>
+    func.func private @d(%a: tensor<40x24xf32>, %r: tensor<40x24xf32>, %b: tensor<24x80xi8>)
+        -> tensor<40x80xf32> attributes {{flow.dispatch}} {{
+      %zero = arith.constant 0.0 : f32
+      %scale = arith.constant 0.25 : f32
+      %ea = tensor.empty() : tensor<40x24xf32>
+      %left = linalg.generic {{
+          indexing_maps = [#mk, #mk, #mk], iterator_types = ["parallel", "parallel"]}}
+          ins(%a, %r : tensor<40x24xf32>, tensor<40x24xf32>) outs(%ea : tensor<40x24xf32>) {{
+        ^bb0(%x: f32, %y: f32, %o: f32):
+          %s = arith.addf %x, %y : f32
+          linalg.yield %s : f32
+      }} -> tensor<40x24xf32>
+      %eb = tensor.empty() : tensor<24x80xf32>
+      %right = linalg.generic {{
+          indexing_maps = [#mk, #mk], iterator_types = ["parallel", "parallel"]}}
+          ins(%b : tensor<24x80xi8>) outs(%eb : tensor<24x80xf32>) {{
+        ^bb0(%x: i8, %o: f32):
+          %w = arith.sitofp %x : i8 to f32
+          %s = arith.mulf %w, %scale : f32
+          linalg.yield %s : f32
+      }} -> tensor<24x80xf32>
+      %e = tensor.empty() : tensor<40x80xf32>
+      %f = linalg.fill ins(%zero : f32) outs(%e : tensor<40x80xf32>) -> tensor<40x80xf32>
+      %c = linalg.generic #traits ins(%left, %right : tensor<40x24xf32>, tensor<24x80xf32>)
+          outs(%f : tensor<40x80xf32>) {MULTIPLY_ADD} -> tensor<40x80xf32>
+      return %c : tensor<40x80xf32> }}"""
+    rng = np.random.default_rng(4)
+    a, r = (rng.standard_normal((40, 24)).astype(np.float32) for _ in range(2))
+    b = rng.integers(-9, 9, (24, 80)).astype(np.int8)
+    found = run_text(text, [a, r, b], [], (40, 80))
+    np.testing.assert_allclose(found, (a + r) @ (b * 0.25), rtol=1e-4, atol=1e-4)
