@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from iree_core.ir import arith, ir, scf, tensor
+from iree_core.ir import ir, scf, tensor
 from iree_core.lowering import index
 from iree_core.lowering.element import ElementType
 from iree_core.lowering.index import Dim
@@ -174,11 +174,6 @@ def store(scalar: ir.Value, into: ir.Value, *positions: Dim) -> ir.Value:
     return tensor.insert(scalar, into, [index.value(p) for p in positions])
 
 
-def true() -> ir.Value:
-    """Return the i1 constant 1."""
-    return arith.constant(ir.IntegerType.get_signless(1), 1)
-
-
 def forward_sizes(module: ir.Module) -> None:
     """Replace every ``tensor.dim`` of an atomic operation's result by the size it is made with.
 
@@ -206,9 +201,9 @@ def forward_sizes(module: ir.Module) -> None:
             op.erase()
 
 
-# Operand that a result is written into, by operation: a number, or how many operands of its own
-# an operation has before those that its results correspond to.
+# Operands of a loop before the initial values of what it carries.
 _LOOP_OPERANDS = {"scf.for": 3, "scf.while": 0}
+# The operand that the result of an operation begins as.
 _DESTINATION = {"tensor.insert": 1, "tensor.insert_slice": 1, "tensor.cast": 0}
 
 
