@@ -699,6 +699,21 @@ class _Emission:
         self._loop(start, stop, rows, body)
 
     def _tile(self, base: Mapping[int, Scalar], rows: int, lanes: list[Lane]) -> None:
+        interior = self.window.interior(base, rows)
+        if interior is None:
+            self._plain_tile(base, rows, lanes)
+            return
+
+        def side(guarded: bool) -> list[ir.Value]:
+            self.window.guarded = guarded
+            with self.evaluator.scope():
+                self._plain_tile(base, rows, lanes)
+            self.window.guarded = False
+            return []
+
+        self.b.select_branch(interior, [], lambda: side(False), lambda: side(True))
+
+    def _plain_tile(self, base: Mapping[int, Scalar], rows: int, lanes: list[Lane]) -> None:
         c, b = self.c, self.b
         spots = [(r, v) for r in range(rows) for v in range(len(lanes))]
         self.window.enter(base, rows)

@@ -45,6 +45,8 @@ class _Slide:
         stride, dilation: their factors.
         low: padding before the first element.
         size: elements of the dimension without padding, None if dynamic.
+        unrolled: along the row dimension, with sizes known, so that the window is unrolled and
+            every tile leaves out what it need not do.
     """
 
     operand: int
@@ -55,6 +57,7 @@ class _Slide:
     dilation: int
     low: int
     size: int | None
+    unrolled: bool
 
 
 def window_dims(contraction: Contraction) -> set[int]:
@@ -87,7 +90,7 @@ def window_registers(contraction: Contraction) -> int:
 
 def needs_whole_row(contraction: Contraction) -> bool:
     """Whether a work item must cover the row dimension: its border tiles differ."""
-    return any(s.parallel == contraction.row for s in _slides(contraction))
+    return any(s.unrolled for s in _slides(contraction))
 
 
 def _slides(contraction: Contraction) -> list[_Slide]:
@@ -108,6 +111,9 @@ def _slides_of(contraction: Contraction, number: int, pad: ir.OpView) -> list[_S
         window = next(d for d in form.dims if d in contraction.reductions)
         parallel = next(d for d in form.dims if d not in contraction.reductions)
         size = None if source.is_dynamic_dim(position) else source.shape[position]
+        known = size is not None and contraction.static(contraction.row or 0) is not None
+        count = contraction.static(window)
+        short = count is not None and count <= _MOST_UNROLLED
         found.append(
             _Slide(
                 number,
@@ -118,6 +124,7 @@ def _slides_of(contraction: Contraction, number: int, pad: ir.OpView) -> list[_S
                 form.factor(window),
                 pad.static_low[position],
                 size,
+                parallel == contraction.row and known and short,
             )
         )
     return found
@@ -146,18 +153,16 @@ def _skippable(contraction: Contraction, number: int) -> bool:
         parallel = next(d for d in form.dims if d not in c.reductions)
         if parallel == c.lane:
             return False
-        if parallel == c.row and (
-            c.static(c.row) is None
-            or pad.operands[0].type.is_dynamic_dim(position)
-            or c.static(windows[0]) is None
-            or c.extent(windows[0]) > _MOST_UNROLLED
-        ):
-            return False
     return True
 
 
+def _pad_value(pad: ir.OpView) -> ir.Value:
+    value: ir.Value = list(pad.regions[0].blocks[0].operations)[-1].operands[0]
+    return value
+
+
 def _padding(pad: ir.OpView) -> float | int | None:
-    value = list(pad.regions[0].blocks[0].operations)[-1].operands[0]
+    value = _pad_value(pad)
     if isinstance(value.owner, ir.Block) or value.owner.operation.name != "arith.constant":
         return None
     number: float | int = value.owner.attributes["value"].value
@@ -214,6 +219,7 @@ class Window:
         self.streamed = [t for t in contraction.generic.inputs if _is_streamed(t, cached)]
         self.slides = _slides(contraction)
         self.start = 0
+        self.guarded = False
         self._outer_sizes = {
             (s.operand, s.position): self._source_size(s) for s in self.slides
         }
@@ -228,20 +234,53 @@ class Window:
         if not isinstance(operand.type, ir.RankedTensorType):
             return lambda *_: self.evaluator.scalar(operand)
         if any(s.operand == number for s in self.slides):
-            pad = operand.owner
-            low = list(pad.static_low)
-            return lambda position, lane: self.evaluator.value(
-                pad.operands[0],
-                [
-                    Index(self.evaluator.builder.sub(i.base, n), i.step)
-                    for i, n in zip(position, low, strict=True)
-                ],
-                lane,
-            )
+            return lambda position, lane: self._read_padded(number, position, lane)
         if layout_of(operand.type) is not None and operand in self.evaluator.buffers:
             # The last tile is padded: what lies past the end may be read.
             return lambda position, lane: self._read_packed(operand, position, lane)
         return lambda position, lane: self.evaluator.value(operand, position, lane)
+
+    def _read_padded(
+        self, number: int, position: Sequence[Index], lane: Lane | None
+    ) -> ir.Value:
+        """Read the source of a padded input; what is left out by the loops is never asked for."""
+        b = self.evaluator.builder
+        pad = self.c.generic.inputs[number].owner
+        moved = [
+            Index(b.sub(i.base, low), i.step)
+            for i, low in zip(position, pad.static_low, strict=True)
+        ]
+        if not self.guarded:
+            return self.evaluator.value(pad.operands[0], moved, lane)
+        inside: ir.Value | None = None
+        for slide in self._open_slides():
+            if slide.operand == number:
+                at = b.value(moved[slide.position].base)
+                size = b.value(self._outer_sizes[(number, slide.position)])
+                inside = arith.CmpIOp(arith.CmpIPredicate.ult, at, size).result
+                at = arith.SelectOp(inside, at, b.value(0)).result
+                moved[slide.position] = Index(at)
+        value = self.evaluator.value(pad.operands[0], moved, lane)
+        filler: ir.Value = self.evaluator.scalar(_pad_value(pad))
+        if isinstance(value.type, ir.VectorType):
+            filler = b.splat(filler, value.type.shape[0])
+        return value if inside is None else arith.SelectOp(inside, value, filler).result
+
+    def _open_slides(self) -> list[_Slide]:
+        """Return the slides along the row dimension whose border is known at run time only."""
+        return [s for s in self.slides if s.parallel == self.c.row and not s.unrolled]
+
+    def interior(self, base: Mapping[int, Scalar], rows: int) -> ir.Value | None:
+        """Return whether a tile meets no padding, where only the running kernel knows."""
+        b, condition = self.evaluator.builder, None
+        for slide in self._open_slides():
+            first = b.sub(b.mul(base[slide.parallel], slide.stride), slide.low)
+            reach = b.mul(b.sub(self.sizes[slide.window], 1), slide.dilation)
+            last = b.add(b.add(first, (rows - 1) * slide.stride), reach)
+            size = self._outer_sizes[(slide.operand, slide.position)]
+            for here in (b.compare("sge", first, 0), b.compare("slt", last, size)):
+                condition = here if condition is None else arith.AndIOp(condition, here).result
+        return condition
 
     def _read_packed(
         self, operand: ir.Value, position: Sequence[Index], lane: Lane | None
@@ -277,7 +316,9 @@ class Window:
         return [*rest, Axis(outer, 1, True), Axis(inner, length)]
 
     def _all_active(self, rows: int) -> bool:
-        slides = [s for s in self.slides if s.parallel == self.c.row]
+        slides = [s for s in self.slides if s.unrolled]
+        if self.guarded:
+            return False
         return all(
             len(active) == rows for s in slides for active in self._signature(s, self.start, rows)
         )
@@ -323,11 +364,11 @@ class Window:
         c = self.c
         size = c.static(dim)
         slide = next((s for s in self.slides if s.window == dim), None)
-        if slide is not None and slide.parallel == c.row:
+        if slide is not None and slide.unrolled:
             assert size is not None
             sweep = (slide.stride, slide.dilation)
             return Axis(dim, size, True, None, lambda k: self._active(slide, k), sweep)
-        if slide is not None:
+        if slide is not None and slide.parallel != c.row:
             return Axis(dim, self.sizes[dim], False, lambda base: self._bounds(slide, base))
         sweep = self._shared_by_rows(dim)
         if sweep is not None and size is not None and size <= _MOST_UNROLLED:
@@ -373,7 +414,7 @@ class Window:
 
     def runs(self, rows: int) -> list[Run] | None:
         """Return the tiles of a row of the image, grouped, or None where all are alike."""
-        slides = [s for s in self.slides if s.parallel == self.c.row]
+        slides = [s for s in self.slides if s.unrolled]
         if not slides or self.c.row is None:
             return None
         extent = self.c.static(self.c.row)
