@@ -16,7 +16,7 @@ from iree_core.passes.diagnostics import describe_location
 from iree_core.passes.dispatch.graph import ATOMIC_ATTRIBUTE
 
 _MARKER = "flow_sizes.of"
-_RESOLVE = "builtin.module(resolve-ranked-shaped-type-result-dims,canonicalize,cse)"
+_RESOLVE = "builtin.module(resolve-ranked-shaped-type-result-dims,lower-affine,canonicalize,cse)"
 
 Sizes = dict[ir.Value, tuple[ir.Value, ...]]
 """For a tensor, the values of its dynamic dimensions in order."""

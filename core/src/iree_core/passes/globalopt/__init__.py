@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from iree_core.passes.globalopt.absorb_reshapes import AbsorbReshapes
 from iree_core.passes.globalopt.canonical import GENERALIZE, RestoreFills
 from iree_core.passes.globalopt.channels_last import ChannelsLast
 from iree_core.passes.globalopt.evaluate_parameters import EvaluateParameters
@@ -26,6 +27,7 @@ def passes(state: CompilationState) -> list[Pass]:
         ChannelsLast(),
         FoldTransposes(),
         CLEAN_UP,
+        AbsorbReshapes(),
         ScaleAfterContraction(),
         FoldTransposes(),
         EvaluateParameters(),

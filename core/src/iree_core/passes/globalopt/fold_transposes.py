@@ -171,7 +171,8 @@ def groups_of(reshape: ir.Operation) -> list[list[int]]:
     return [[d.value for d in group] for group in reshape.attributes["reassociation"]]
 
 
-def _groups_attribute(groups: list[list[int]]) -> ir.ArrayAttr:
+def groups_attribute(groups: list[list[int]]) -> ir.ArrayAttr:
+    """Return the attribute that spells a reassociation."""
     i64 = ir.IntegerType.get_signless(64)
     return ir.ArrayAttr.get(
         [ir.ArrayAttr.get([ir.IntegerAttr.get(i64, d) for d in group]) for group in groups]
@@ -191,7 +192,7 @@ def _sink_below_collapse(
         [target.shape[g] for g in order], source.element_type, source.encoding
     )
     collapsed = tensor.CollapseShapeOp(
-        kind, op.operands[0], _groups_attribute([groups[g] for g in order])
+        kind, op.operands[0], groups_attribute([groups[g] for g in order])
     )
     return transpose(collapsed.result, [order.index(g) for g in range(len(groups))])
 
@@ -216,7 +217,7 @@ def _sink_below_expand(
     expanded = tensor.ExpandShapeOp(
         kind,
         op.operands[0],
-        _groups_attribute(renumbered),
+        groups_attribute(renumbered),
         [size for d in flat if (size := dynamic[d]) is not None],
         [target.shape[d] for d in flat],
     )
