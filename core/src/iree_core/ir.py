@@ -7,6 +7,7 @@ the MLIR Python bindings touches this file only. Importing this module costs abo
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 from torch_mlir import ir, passmanager, rewrite
@@ -86,6 +87,12 @@ def make_context() -> ir.Context:
     return context
 
 
+# This upstream pattern narrows the type of a loop-carried tensor to that of its first value even
+# where the loop changes the size, which makes loops that grow a tensor write out of bounds.
+_CANONICALIZE = "canonicalize{disable-patterns={anonymous}::ForOpTensorCastFolder}"
+_PLAIN_CANONICALIZE = re.compile(r"(?<![-\w])canonicalize(?![-\w{])")
+
+
 def run_pipeline(module: ir.Module, pipeline: str, *, verify: bool = True) -> None:
     """Run a textual MLIR pass pipeline on ``module`` in place.
 
@@ -93,7 +100,7 @@ def run_pipeline(module: ir.Module, pipeline: str, *, verify: bool = True) -> No
         ir.MLIRError: a pass failed; the diagnostics are in the exception.
     """
     with module.context:
-        manager = passmanager.PassManager.parse(pipeline)
+        manager = passmanager.PassManager.parse(_PLAIN_CANONICALIZE.sub(_CANONICALIZE, pipeline))
         manager.enable_verifier(verify)
         manager.run(module.operation)
 

@@ -89,7 +89,7 @@ class Aliases:
         """Note that ``value`` is written into the memory of ``roots``."""
         target, *rest = [self.find(root) for root in roots]
         for other in (*rest, *(self.find(r) for r in self._roots[value])):
-            if other == target:
+            if other in {target}:  # values of the bindings compare with values only
                 continue
             self._parents[other] = target
             self._last[target] = max(self._last.get(target, -1), self._last.get(other, -1))

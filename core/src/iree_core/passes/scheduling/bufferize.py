@@ -230,7 +230,7 @@ class Bufferizer:
         return self._only_operand(op, operand) and all(
             isinstance(root, ir.Value)
             and not isinstance(root.owner, ir.Block)
-            and root.owner.name == "func.call"
+            and root.owner.operation.name == "func.call"
             and root not in self.places.dispatched
             and self.aliases.last_use(root) <= position
             for root in self.aliases.roots(operand)
@@ -371,7 +371,7 @@ class Bufferizer:
         return not self.aliases.roots(value) & self.aliases.roots(op.operands[0]) and all(
             isinstance(root, ir.Value)
             and not isinstance(root.owner, ir.Block)
-            and root.owner.name in ("func.call", "tensor.empty")
+            and root.owner.operation.name in ("func.call", "tensor.empty")
             and root not in self.places.dispatched
             and self.aliases.last_use(root) <= self.aliases.position[op.operation]
             for root in self.aliases.roots(value)

@@ -96,11 +96,14 @@ class Places:
     def _in_place(self, loop: ir.OpView, number: int, carried: Carried) -> CarriedPlan:
         value = self._forwarded(loop, carried.yielded)
         place = Place(loop.operation, number)
-        block = value.owner.block if not isinstance(value.owner, ir.Block) else None
-        home = (loop.regions[0].blocks[0], loop.regions[len(loop.regions) - 1].blocks[0])
-        if block not in home or not self.fill(value, place):
+        home = [region.blocks[0] for region in loop.regions]
+        if (
+            isinstance(value.owner, ir.Block)
+            or value.owner.operation.block not in home
+            or not self.fill(value, place)
+        ):
             return CarriedPlan("rotate", carried)
-        producer = _through_reshapes(value).owner.opview
+        producer = _through_reshapes(value).owner.operation.opview
         single = producer.operation.name == "func.call" and self._last_reader(
             loop, producer, carried.argument
         )
@@ -111,7 +114,7 @@ class Places:
         value = _through_reshapes(value)
         if isinstance(value.owner, ir.Block):
             return False
-        op = value.owner.opview
+        op = value.owner.operation.opview
         if value in self.dispatched or value in self.branched:
             return False
         if op.operation.name == "func.call":
@@ -124,7 +127,7 @@ class Places:
                 block = region.blocks[0]
                 inner = list(block.operations)[-1].operands[number]
                 owner = _through_reshapes(inner).owner
-                if not isinstance(owner, ir.Block) and owner.block == block:
+                if not isinstance(owner, ir.Block) and owner.operation.block == block:
                     self.fill(inner, place)
             return True
         return False
@@ -166,8 +169,8 @@ class Places:
 
 
 def _through_reshapes(value: ir.Value) -> ir.Value:
-    while not isinstance(value.owner, ir.Block) and value.owner.name in _RESHAPES:
-        value = value.owner.operands[0]
+    while not isinstance(value.owner, ir.Block) and value.owner.operation.name in _RESHAPES:
+        value = value.owner.operation.operands[0]
     return value
 
 

@@ -96,7 +96,7 @@ def _fresh(builder: Bufferizer, roots: frozenset[Root]) -> bool:
 def _read_only(root: ir.Value) -> bool:
     if isinstance(root.owner, ir.Block):
         return root.owner.owner.operation.name == "func.func"
-    return root.owner.name in _READ_ONLY
+    return root.owner.operation.name in _READ_ONLY
 
 
 def _free_name(dim: int | str, tensor: str, taken: set[str]) -> str:
