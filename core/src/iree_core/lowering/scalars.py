@@ -157,6 +157,10 @@ def convert(a: ir.Value, source: ElementType, target: ElementType) -> ir.Value:
     """
     if source == target:
         return a
+    if source.is_float and source.bits <= 8 or target.is_float and target.bits <= 8:
+        # Small floats are converted by way of f32 (see small_float).
+        if source != F32 and target != F32:
+            return convert(convert(a, source, F32), F32, target)
     if target.kind == "bool":
         return compare("ne", a, constant(0, source), source)
     if target.kind == "complex":
@@ -179,6 +183,23 @@ def convert(a: ir.Value, source: ElementType, target: ElementType) -> ir.Value:
 
 
 def _resize_float(a: ir.Value, source: ElementType, target: ElementType) -> ir.Value:
+    from iree_core.lowering import small_float
+
+    if source.bits <= 8:
+        return _resize_or_same(small_float.decode(a, source), F32, target)
+    if target.bits <= 8:
+        return small_float.encode(_resize_or_same(a, source, F32), target)
+    return _resize_or_same(a, source, target)
+
+
+def _resize_or_same(a: ir.Value, source: ElementType, target: ElementType) -> ir.Value:
+    if source == target:
+        return a
+    if target.bits <= 8:
+        return _resize_float(a, source, target)
+    if source.bits == 64 and target.bits == 16:
+        # No processor rounds from 64 to 16 bits at once; without this, a library call does.
+        return arith.truncf(target.type, arith.truncf(F32.type, a))
     if target.bits > source.bits:
         return arith.extf(target.type, a)
     if target.bits < source.bits:

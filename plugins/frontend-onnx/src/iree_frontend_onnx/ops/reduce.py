@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from iree_core.ir import arith, ir, math
+from iree_core.ir import arith, ir, math, scf
 from iree_core.lowering import index, scalars, tensors
 from iree_core.lowering.element import I64, ElementType
+from iree_core.lowering.index import Dim
 from iree_core.lowering.structured import loop_index
 from iree_core.lowering.structured import affine_map, elementwise, generic, reduce
 from iree_core.lowering.tensors import Tensor
+from iree_frontend_onnx.ops.axes import chosen, given_axes, static_axes, without
 from iree_frontend_onnx.registry import Node, lowering
 from iree_frontend_onnx.values import Value
 
@@ -95,25 +97,33 @@ def reduction(node: Node) -> Tensor | Value:
     if node.op == "ReduceProd" and items is not None and node.attr("axes") in (None, [0]):
         return Value(items=[index.product(items)], rank=node.attr("keepdims", 1), element=value.element)
     x = node.tensor(0)
+    runtime = given_axes(node, 1) or []
+    if static_axes(runtime) is None:
+        return _reduced_at_run_time(node.op, x, runtime, bool(node.attr("keepdims", 1)))
     axes, keep = reduction_axes(node, x.rank)
+    return reduced(node.op, x, axes, keep)
+
+
+def reduced(op: str, x: Tensor, axes: Sequence[int], keep: bool) -> Tensor:
+    """Return reduction ``op`` of ``x`` over ``axes``."""
     e = x.element
-    if node.op == "ReduceSum":
+    if op == "ReduceSum":
         return x if not axes else total(x, axes, keep_dims=keep)
-    if node.op == "ReduceMean":
+    if op == "ReduceMean":
         return x if not axes else mean(x, axes, keep_dims=keep)
-    if node.op == "ReduceL1":
+    if op == "ReduceL1":
         return total(x, axes, scalars.absolute, keep_dims=keep)
-    if node.op == "ReduceL2":
+    if op == "ReduceL2":
         return total(x, axes, _square, _sqrt, keep_dims=keep)
-    if node.op == "ReduceSumSquare":
+    if op == "ReduceSumSquare":
         return total(x, axes, _square, keep_dims=keep)
-    if node.op == "ReduceLogSum":
+    if op == "ReduceLogSum":
         return total(x, axes, finish=_log, keep_dims=keep)
-    if node.op == "ReduceLogSumExp":
+    if op == "ReduceLogSumExp":
         return _log_sum_exp(x, axes, keep)
     if not axes:
         return x
-    if node.op == "ReduceProd":
+    if op == "ReduceProd":
         wide = e.accumulator
         product = reduce(
             [x], axes, 1, wide,
@@ -122,7 +132,42 @@ def reduction(node: Node) -> Tensor | Value:
         return product if wide == e else elementwise(
             [product], e, lambda v: scalars.convert(v, wide, e)
         )
-    return extremum(x, axes, node.op == "ReduceMax", keep_dims=keep)
+    return extremum(x, axes, op == "ReduceMax", keep_dims=keep)
+
+
+# What is done to single elements before and after, around a reduction that may run over one
+# dimension after the other.
+_STAGES: dict[str, tuple[Scalar1, str, Scalar1]] = {
+    "ReduceL1": (scalars.absolute, "ReduceSum", same),
+    "ReduceSumSquare": (_square, "ReduceSum", same),
+    "ReduceL2": (_square, "ReduceSum", _sqrt),
+    "ReduceLogSum": (same, "ReduceSum", _log),
+}
+
+
+def _reduced_at_run_time(op: str, x: Tensor, axes: Sequence[Dim], keep: bool) -> Tensor:
+    """One dimension after the other, each reduced if it is among the axes."""
+    before, op, after = _STAGES.get(op, (same, op, same))
+    e = x.element
+    kept_dims = without(x.dims, axes) if not keep else []
+    if before is not same:
+        x = elementwise([x], e, lambda v: before(v, e))
+    for axis, flag in enumerate(chosen(axes, x.rank)):
+        x = _reduced_if(flag, op, x, axis)
+    if after is not same:
+        x = elementwise([x], e, lambda v: after(v, e))
+    return x if keep else tensors.reshape(x, kept_dims)
+
+
+def _reduced_if(flag: ir.Value, op: str, x: Tensor, axis: int) -> Tensor:
+    dims = list(x.dims)
+    dims[axis] = index.value(index.select(flag, 1, x.dims[axis]))
+    op_if = scf.IfOp(flag, [tensors.tensor_type(dims, x.element)], has_else=True)
+    with ir.InsertionPoint(op_if.then_block):
+        scf.YieldOp([tensors.with_dims(reduced(op, x, [axis], True), dims).value])
+    with ir.InsertionPoint(op_if.else_block):
+        scf.YieldOp([tensors.with_dims(x, dims).value])
+    return Tensor(op_if.results[0], tuple(dims), x.element)
 
 
 def extremum(x: Tensor, axes: Sequence[int], largest: bool, *, keep_dims: bool = True) -> Tensor:

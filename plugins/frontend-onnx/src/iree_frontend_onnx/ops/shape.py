@@ -12,6 +12,7 @@ from iree_core.lowering.index import Dim
 from iree_core.lowering.structured import loop_index
 from iree_core.lowering.structured import broadcast_dims, broadcast_to, computed
 from iree_core.lowering.tensors import Tensor
+from iree_frontend_onnx.ops.axes import given_axes, static_axes, with_ones, without
 from iree_frontend_onnx.registry import Node, lowering
 from iree_frontend_onnx.values import Value
 
@@ -92,22 +93,15 @@ def flatten(node: Node) -> Tensor:
     return tensors.reshape(x, [index.product(x.dims[:axis]), index.product(x.dims[axis:])])
 
 
-def axes_of(node: Node, rank: int, *, default: Sequence[int] | None = None) -> list[int] | None:
-    """Return the axes from attribute or input 1, counted from the front; None where absent."""
-    axes = node.attr("axes")
-    if axes is None and node.has(1):
-        axes = node.ints(1, "the axes")
-    if axes is None:
-        return None if default is None else list(default)
-    return [node.normalize_axis(int(a), rank) for a in axes]
-
-
 @lowering("Squeeze")
 def squeeze(node: Node) -> Tensor | Value:
     """Sizes of 1 removed."""
     value = node.value(0)
-    axes = axes_of(node, value.rank)
-    if axes is None:
+    given = given_axes(node, 1)
+    if given is not None and static_axes(given) is None:
+        return tensors.reshape(node.tensor(0), without(value.dims, given))
+    axes = [node.normalize_axis(int(a), value.rank) for a in given or ()]  # type: ignore[arg-type]
+    if given is None:
         axes = [a for a, d in enumerate(value.dims) if index.same(d, 1)]
         if any(not isinstance(d, int) for d in value.dims):
             node.unsupported("Squeeze without axes needs static sizes", "Give it axes.")
@@ -121,8 +115,11 @@ def squeeze(node: Node) -> Tensor | Value:
 def unsqueeze(node: Node) -> Tensor | Value:
     """Sizes of 1 inserted."""
     value = node.value(0)
-    count = len(node.attr("axes") or node.ints(1, "the axes"))
-    axes = axes_of(node, value.rank + count) or []
+    given = given_axes(node, 1) or []
+    if static_axes(given) is None:
+        return tensors.reshape(node.tensor(0), with_ones(value.dims, given))
+    count = len(given)
+    axes = [node.normalize_axis(int(a), value.rank + count) for a in given]  # type: ignore[arg-type]
     items = value.tracked_items()
     if items is not None and value.rank + count <= 1:
         return Value(items=items, rank=value.rank + count, element=value.element)
@@ -218,9 +215,61 @@ def split(node: Node) -> list[Tensor | Value]:
 def slice_(node: Node) -> Tensor | Value:
     """A part with starts, ends, axes and steps from inputs."""
     starts, ends = node.items(1), node.items(2)
-    axes = node.ints(3, "the axes") if node.has(3) else list(range(len(starts)))
-    steps = node.ints(4, "the steps") if node.has(4) else [1] * len(starts)
-    return sliced(node, starts, ends, axes, steps)
+    axes = node.items(3) if node.has(3) else list(range(len(starts)))
+    steps = node.items(4) if node.has(4) else [1] * len(starts)
+    known_axes, known_steps = static_axes(axes), static_axes(steps)
+    if known_axes is None or known_steps is None:
+        return _sliced_at_run_time(node.tensor(0), starts, ends, axes, steps)
+    return sliced(node, starts, ends, known_axes, known_steps)
+
+
+def _sliced_at_run_time(
+    x: Tensor, starts: Sequence[Dim], ends: Sequence[Dim], axes: Sequence[Dim], steps: Sequence[Dim]
+) -> Tensor:
+    """Slice where axes or steps are computed: every dimension gets bounds by selection."""
+    offsets, sizes, strides = [], [], []
+    for axis, size in enumerate(x.dims):
+        start: Dim = 0
+        end: Dim = size
+        step: Dim = 1
+        for place, wanted in enumerate(axes):
+            here = index.compare(
+                arith.CmpIPredicate.eq, index.wrap_negative(wanted, x.rank), axis
+            )
+            start = index.select(here, starts[place], start)
+            end = index.select(here, ends[place], end)
+            step = index.select(here, steps[place], step)
+        first, count = _bounds_at_run_time(start, end, step, size)
+        offsets.append(index.value(first))
+        sizes.append(count)
+        strides.append(index.value(step))
+
+    def pick_(*places: ir.Value) -> ir.Value:
+        at = [
+            arith.addi(arith.muli(p, stride), offset)
+            for p, stride, offset in zip(places, strides, offsets, strict=True)
+        ]
+        return tensor.extract(x.value, at)
+
+    return computed(sizes, [x.element], pick_)[0]
+
+
+def _bounds_at_run_time(start: Dim, end: Dim, step: Dim, size: Dim) -> tuple[Dim, Dim]:
+    forward = index.compare(arith.CmpIPredicate.sgt, step, 0)
+    last = index.sub(size, 1)
+
+    def clamp(position: Dim, low: Dim, high: Dim) -> Dim:
+        return index.maximum(index.minimum(index.wrap_negative(position, size), high), low)
+
+    first = index.select(forward, clamp(start, 0, size), clamp(start, 0, last))
+    stop = index.select(forward, clamp(end, 0, size), clamp(end, -1, last))
+    distance = index.sub(stop, first)
+    count = index.select(
+        forward,
+        index.ceildiv(distance, index.maximum(step, 1)),
+        index.ceildiv(index.sub(0, distance), index.maximum(index.sub(0, step), 1)),
+    )
+    return first, index.maximum(count, 0)
 
 
 @lowering("Slice", since=1, until=9)
@@ -368,8 +417,14 @@ def gathered(source: Tensor, places: Tensor, axis: int) -> Tensor:
 def pad(node: Node) -> Tensor:
     """Padding with pads (and value, axes) from inputs."""
     x = node.tensor(0)
-    axes = node.ints(3, "the axes") if node.has(3) else list(range(x.rank))
     pads = node.items(1)
+    axes = list(range(x.rank))
+    if node.has(3):
+        given = node.items(3)
+        if static_axes(given) is None:
+            pads = _pads_by_axis(pads, given, x.rank)
+        else:
+            axes = [int(a) for a in given]  # type: ignore[arg-type]
     filler: ir.Value | float = 0
     if node.has(2):
         known = node.array(2)
@@ -385,6 +440,21 @@ def pad_attributes(node: Node) -> Tensor:
     x = node.tensor(0)
     pads = node.attr("pads", node.attr("paddings"))
     return padded(node, x, pads, list(range(x.rank)), node.attr("value", 0.0))
+
+
+def _pads_by_axis(pads: Sequence[Dim], axes: Sequence[Dim], rank: int) -> list[Dim]:
+    """Return pads of all dimensions from pads of run-time ``axes``."""
+    full: list[Dim] = []
+    for side in (0, len(axes)):
+        for axis in range(rank):
+            amount: Dim = 0
+            for place, wanted in enumerate(axes):
+                here = index.compare(
+                    arith.CmpIPredicate.eq, index.wrap_negative(wanted, rank), axis
+                )
+                amount = index.select(here, pads[side + place], amount)
+            full.append(amount)
+    return full
 
 
 def padded(
