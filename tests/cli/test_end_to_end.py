@@ -89,10 +89,9 @@ def test_run_compiles_a_model_once_and_makes_up_inputs(
     [
         (["--function=nonsense"], "nonsense"),
         (["--device=nonsense"], "nonsense"),
-        (["--input=4xf32=1"], "shape|rank|dimension"),
+        (["--input=4xf32=1"], "expected .*x4xf32, got 4xf32"),
         (["--input=1x4xi32=1", "--input=1x4xf32=1"], "i32"),
         (["--input=1x4xf32", "--input=1x4xf32", "--input=1x4xf32"], "takes 2 inputs, 3 are given"),
-        (["--input=1x4xf32", "--input=3x4xf32"], "1|3"),
     ],
 )
 def test_wrong_calls_are_explained(
@@ -108,7 +107,7 @@ def test_wrong_calls_are_explained(
 
 
 def test_benchmark_reports_the_latency(module: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["benchmark", str(module), "--seconds=0.01", "--dim=dim0=8"]) == 0
+    assert run(["benchmark", str(module), "--seconds=0.01", "--dim=input0_d0=8"]) == 0
     assert "median" in capsys.readouterr().out
 
 

@@ -24,6 +24,8 @@ from iree_core.phases import PHASES, selected
 from iree_core.plugins import Plugins, installed
 from iree_core.vm.program import Dispatch
 
+_NO_WORK = ("tensor.cast", "tensor.dim", "tensor.empty")
+
 
 def main(descriptor: int) -> None:
     """Serve one request on the pipe with that file descriptor."""
@@ -195,7 +197,7 @@ def _count_operations(module: ir.Module) -> int:
     def visit(op: ir.Operation) -> ir.WalkResult:
         nonlocal count
         name = op.operation.name
-        if name.startswith("linalg.") or (name.startswith("tensor.") and name != "tensor.empty"):
+        if name.startswith(("linalg.", "tensor.")) and name not in _NO_WORK:
             count += 1
             return ir.WalkResult.SKIP
         return ir.WalkResult.ADVANCE
