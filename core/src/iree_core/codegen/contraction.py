@@ -123,7 +123,7 @@ def _analyse(dispatch: Dispatch, generic: ir.OpView, body: Body) -> Contraction 
     if lane is None:
         return None
     extents = loop_extents(dispatch, generic)
-    row = _choose_row(lane, output, inputs, extents)
+    row = _choose_row(lane, output, _used(inputs, body), extents)
     outer = tuple(d for d in output if d not in (lane, row))
     order = _reduction_order(reductions, inputs, operands, lane)
     return Contraction(
@@ -140,8 +140,12 @@ def _is_contraction_like(
         "arith.mulf",
         "arith.muli",
     )
-    used = [i for i, argument in enumerate(body.inputs) if len(list(argument.uses))]
-    return window or (product and len(used) >= 2)
+    return window or (product and len(_used(inputs, body)) >= 2)
+
+
+def _used(inputs: Sequence[tuple[Linear, ...]], body: Body) -> list[tuple[Linear, ...]]:
+    """Return the maps of the inputs that are read; some only give a window its size."""
+    return [m for m, a in zip(inputs, body.inputs, strict=True) if len(list(a.uses))]
 
 
 def _choose_lane(
@@ -178,16 +182,21 @@ def _choose_row(
     inputs: Sequence[tuple[Linear, ...]],
     extents: Sequence[Size],
 ) -> int | None:
-    """Return the loop whose iterations share the operand that varies along the lanes."""
+    """Return the loop whose iterations share most of the operands that vary along the lanes.
+
+    They share an operand that does not depend on the loop, and in part one over which a window
+    slides along it.
+    """
     vectors = [maps for maps in inputs if any(form.factor(lane) for form in maps)]
     best: tuple[int, int, int] | None = None
     for position, dim in enumerate(output):
         if dim == lane:
             continue
         shares = sum(not any(form.factor(dim) for form in maps) for maps in vectors)
+        slides = any(form.factor(dim) and len(form.factors) > 1 for m in vectors for form in m)
         size = extents[dim]
         number = size if isinstance(size, int) else _ASSUMED
-        if number == 1 or (len(inputs) > 1 and not shares):
+        if number == 1 or not (shares or slides):
             continue
         score = (shares, min(number, 4), position)
         if best is None or score > best:
@@ -310,7 +319,8 @@ def _plan(c: Contraction, cpu: CpuModel) -> _Schedule:
     depth = prod(c.extent(d) for d in c.reductions)
     heights = [c.extent(d) for d in c.output if d != c.lane]
     panels = -(-c.extent(c.lane) // register.columns)
-    tile_row = blocking.item_cycles(depth * register.columns, lanes, 0)
+    traffic = _bytes_per_element(c)
+    tile_row = blocking.item_cycles(depth * register.columns, lanes, register.columns * traffic)
     budget = blocking.item_budget(tile_row * prod(heights) * panels)
     panel = _run_time_panel(c, prod(heights))
     packed_rows = _run_time_rows(c, panels)
@@ -321,8 +331,8 @@ def _plan(c: Contraction, cpu: CpuModel) -> _Schedule:
         block = blocking.block_rows(cpu, rows, fixed, _row_bytes(c), wanted)
         if conv.needs_whole_row(c):
             block = -(-c.extent(c.row) // rows) * rows
-    streamed = depth * register.columns * 4 if c.row is None else 0
     height = 1 if c.row is None else min(block, c.extent(c.row))
+    streamed = register.columns * (depth * 4 if c.row is None else height * traffic)
     cost = blocking.item_cycles(height * depth * register.columns, lanes, streamed)
     counts: dict[int, int] = {}
     for dim in reversed(c.outer):
@@ -346,6 +356,17 @@ def _plan(c: Contraction, cpu: CpuModel) -> _Schedule:
         scratch = scratch + _block_bytes(c, packed_rows, block)
     grain = blocking.grain_for(cost * group)
     return _Schedule(register, block, group, counts, grain, grid, panel, packed_rows, scratch)
+
+
+def _bytes_per_element(c: Contraction) -> int:
+    """Return the memory traffic of one result element where no operand is shared by rows."""
+    total = 2 * element_bits(c.generic.results[0].type.element_type) // 8
+    for maps, operand in zip(c.inputs, c.generic.inputs, strict=True):
+        loops = {d for form in maps for d in form.dims}
+        if c.lane in loops and c.row in loops:
+            strides = [f for form in maps for d, f in form.factors if d not in c.reductions]
+            total += element_bits(operand.type.element_type) // 8 * prod(strides)
+    return total
 
 
 def _reads_dense_rows(c: Contraction) -> bool:

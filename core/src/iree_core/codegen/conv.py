@@ -81,8 +81,8 @@ def window_registers(contraction: Contraction) -> int:
     )
     weights = any(
         any(f.factor(c.lane) for f in maps) and not any(f.factor(c.row) for f in maps)
-        for maps in c.inputs
-        if c.row is not None
+        for maps, argument in zip(c.inputs, c.body.inputs, strict=True)
+        if c.row is not None and len(list(argument.uses))
     )
     size = c.static(last)
     return size if slides and weights and size is not None and size <= _MOST_UNROLLED else 1
@@ -332,7 +332,8 @@ class Window:
         if any(s.window == outer and s.parallel != c.row for s in self.slides):
             return None
         for number, maps in enumerate(c.inputs):
-            if not self._contiguous(number, maps, outer, inner):
+            read = len(list(c.body.inputs[number].uses)) > 0
+            if read and not self._contiguous(number, maps, outer, inner):
                 return None
         return outer, inner
 
