@@ -9,8 +9,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+
 from iree_backend_llvm.image import pack_image
 from iree_backend_llvm.link import link
+from iree_core import dtypes
 from iree_core.interfaces import Executable
 from iree_core.modulefile import DataSection
 from iree_core.modulefile.writer import VariantSource, write_module
@@ -18,8 +20,10 @@ from iree_core.params import ParameterStore
 from iree_core.vm.program import (
     Binding,
     CommandList,
+    Copy,
     Dispatch,
     Function,
+    Global,
     Instruction,
     Operand,
     Program,
@@ -141,6 +145,57 @@ def dynamic_program() -> Program:
     )
     types = (tensor("x", "n"), tensor("y", "n"))
     function = Function("main", types, (tensor("out", "n"),), body, (4, 0, 4))
+    return Program([function], [commands], [])
+
+
+def state_program() -> Program:
+    """Return ``main() -> total``: adds a constant of 4 floats to state and returns the state.
+
+    The constant is the module's data at offset 0; ``count`` calls are counted in ``calls``.
+    """
+    commands = CommandList(
+        (Dispatch(ADD, (whole(0), whole(1), whole(2)), (), imm(4), imm(0)),), 3, 0
+    )
+    body = code(
+        """
+        const i0 16
+        const i1 0
+        get_global b0 0
+        constants b1
+        alloc b2 i0
+        execute 0 (b0 b1 b2) ()
+        set_global 0 b2
+        get_global b3 1
+        load i2 b3 i1 'i64'
+        const i3 1
+        add i2 i2 i3
+        store i2 b3 i1 'i64'
+        br_if i2 14
+        br 14
+        return (b2 b3) (i1 i1)
+        """
+    )
+    outputs = (tensor("total", 4), tensor("calls", dtype="i64"))
+    function = Function("main", (), outputs, body, (4, 0, 4))
+    state = [Global("total", 16, None), Global("calls", 8, None)]
+    return Program([function], [commands], state)
+
+
+def copy_program(dtype: str, count: int) -> Program:
+    """Return the program of ``main(x) = x`` with a copy, for any element type."""
+    nbytes = count * dtypes.itemsize(dtype)
+    commands = CommandList((Copy(whole(0), whole(1), imm(nbytes)),), 2, 0)
+    body = code(
+        f"""
+        const i0 {nbytes}
+        alloc b1 i0
+        execute 0 (b0 b1) ()
+        const i1 0
+        return (b1) (i1)
+        """
+    )
+    types = (tensor("x", count, dtype=dtype),)
+    function = Function("main", types, (tensor("out", count, dtype=dtype),), body, (2, 0, 2))
     return Program([function], [commands], [])
 
 

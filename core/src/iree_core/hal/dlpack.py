@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -68,15 +69,24 @@ _raw_is_valid = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p
 _exported: dict[int, tuple[Any, ...]] = {}
 
 
-@_DELETER
-def _delete(address: int) -> None:
-    _exported.pop(address, None)
+@cache
+def _callbacks() -> tuple[Any, Any]:
+    """Return the deleter and the capsule destructor as C functions.
 
+    They are made when they are first needed: making one takes writable and executable memory
+    from ctypes, which a hardened system may refuse.
+    """
 
-@_CAPSULE_DESTRUCTOR
-def _drop_capsule(capsule: int) -> None:
-    if _raw_is_valid(capsule, _NAME):  # nobody took the tensor
-        _exported.pop(_raw_pointer(capsule, _NAME), None)
+    @_DELETER
+    def delete(address: int) -> None:
+        _exported.pop(address, None)
+
+    @_CAPSULE_DESTRUCTOR
+    def drop_capsule(capsule: int) -> None:
+        if _raw_is_valid(capsule, _NAME):  # nobody took the tensor
+            _exported.pop(_raw_pointer(capsule, _NAME), None)
+
+    return delete, drop_capsule
 
 
 def export(data: NDArray[np.uint8], dtype: str, shape: tuple[int, ...], **options: Any) -> Any:
@@ -92,6 +102,7 @@ def export(data: NDArray[np.uint8], dtype: str, shape: tuple[int, ...], **option
         raise BufferError("The tensor is in host memory.")
     if options.get("copy"):
         data = data.copy()
+    delete, drop_capsule = _callbacks()
     code, bits = dtypes.to_dlpack(dtype)
     dims = (ctypes.c_int64 * len(shape))(*shape)
     managed = _DLManagedTensor()
@@ -100,10 +111,10 @@ def export(data: NDArray[np.uint8], dtype: str, shape: tuple[int, ...], **option
     tensor.device_type, tensor.device_id = HOST_DEVICE
     tensor.ndim, tensor.shape = len(shape), dims
     tensor.code, tensor.bits, tensor.lanes = code, bits, 1
-    managed.deleter = ctypes.cast(_delete, ctypes.c_void_p)
+    managed.deleter = ctypes.cast(delete, ctypes.c_void_p)
     address = ctypes.addressof(managed)
     _exported[address] = (managed, dims, data)
-    return _capsule_new(address, _NAME, ctypes.cast(_drop_capsule, ctypes.c_void_p))
+    return _capsule_new(address, _NAME, ctypes.cast(drop_capsule, ctypes.c_void_p))
 
 
 class _Owner:

@@ -58,7 +58,8 @@ def _is(what: str, hint: str) -> ModuleFileError:
 
 def _describe_zip(view: memoryview) -> ModuleFileError:
     head, tail = bytes(view[:4096]), bytes(view[-65536:])
-    if b".fb" in tail or b"IREE" in head[:512]:  # IREE's modules may be zip archives as well
+    first_name = head[30 : 30 + int.from_bytes(head[26:28], "little")]
+    if first_name.endswith(b".fb"):  # IREE's modules are zip archives as well
         return _IREE
     if b"/data.pkl" in head or b"archive_format" in head or b"data/weights" in tail:
         return _is("a PyTorch file (.pt, .pt2)", "Compile it with `iree compile FILE`.")

@@ -94,7 +94,7 @@ class Instance:
         state = self.program.globals[number]
         buffer = self.device.allocator.allocate(state.nbytes)
         if state.offset is None:
-            start = np.zeros(state.nbytes, np.uint8)
+            start = np.broadcast_to(np.uint8(0), state.nbytes)
         else:
             start = self._initial[state.offset : state.offset + state.nbytes]
         buffer.write(0, start)

@@ -12,7 +12,13 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from iree_backend_llvm.loader import NativeExecutable, host_arch, library, list_execute
+from iree_backend_llvm.loader import (
+    NativeExecutable,
+    host_arch,
+    library,
+    list_execute,
+    release,
+)
 from iree_core import hal
 from iree_core.errors import DeviceError, ModuleFileError, UsageError
 from iree_core.hal.host import HostBuffer, HostCommandBuffer, HostDevice
@@ -38,10 +44,7 @@ class _Pool:
             self.address = library().iree_pool_create(threads)
             if not self.address:
                 raise DeviceError(f"The system does not start {threads} threads.")
-
-    def __del__(self) -> None:
-        if getattr(self, "address", None) and not sys.is_finalizing():
-            library().iree_pool_destroy(self.address)
+            release(self, library().iree_pool_destroy, self.address)
 
 
 class LocalCommandBuffer(HostCommandBuffer):
@@ -74,12 +77,9 @@ class LocalCommandBuffer(HostCommandBuffer):
             raise ModuleFileError(
                 "A command list refers to an entry point, buffer or parameter that does not exist."
             )
+        release(self, native.iree_list_destroy, self._recording.list)
         self._recording.pool = pool.address
         self.handle = ctypes.byref(self._recording)
-
-    def __del__(self) -> None:
-        if self._recording.list and not sys.is_finalizing():
-            library().iree_list_destroy(self._recording.list)
 
     def run(self, buffers: Sequence[HostBuffer], params: Sequence[int]) -> None:
         """Execute in this thread (and the pool's) and return when all is done."""

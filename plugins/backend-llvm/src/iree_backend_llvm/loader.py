@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
-import sys
+import weakref
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -65,6 +65,11 @@ def list_execute() -> Callable[..., int]:
     return function
 
 
+def release(owner: object, function: Callable[..., None], *arguments: int) -> None:
+    """Call ``function`` when ``owner`` goes; at exit the system frees everything anyway."""
+    weakref.finalize(owner, function, *arguments).atexit = False
+
+
 def host_arch() -> str:
     """Return this machine's architecture as in a target triple."""
     machine = platform.machine().lower()
@@ -95,21 +100,18 @@ class NativeExecutable(hal.Executable):
             ModuleFileError: it is damaged, or made for another processor.
             DeviceError: the system does not allow mapping code.
         """
-        self._base = None
         image = parse_image(data)
         check_host(image)
         for name, offset in entries:
             if not 0 <= offset < len(image.code):
                 raise ModuleFileError(f"The entry point {name!r} lies outside of the code.")
-        self._extent = (image.import_offset, len(image.imports))
-        self._base = _map(image) if len(image.code) else None
+        base = 0
+        if len(image.code):
+            base = _map(image)
+            unmap = library().iree_code_unmap
+            release(self, unmap, base, image.import_offset, len(image.imports))
         self.entries = tuple(name for name, _ in entries)
-        self.addresses = tuple((self._base or 0) + offset for _, offset in entries)
-
-    def __del__(self) -> None:
-        # At exit the module's globals may be gone, and the process's memory goes anyway.
-        if self._base and not sys.is_finalizing():
-            library().iree_code_unmap(self._base, *self._extent)
+        self.addresses = tuple(base + offset for _, offset in entries)
 
 
 def check_host(image: Image) -> None:
