@@ -9,11 +9,8 @@ import pytest
 from harness import run_kernel
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from iree_core.codegen import CpuModel, Kernel
+from iree_core.codegen import CpuModel, Kernel, build_kernel
 from iree_core.codegen.blocking import packing_for
-from iree_core.codegen.contraction import build, match_contraction
-from iree_core.codegen.dispatch import read_dispatch
-from iree_core.ir import ir, make_context
 
 AVX512 = CpuModel()
 AVX2 = CpuModel(vector_bytes=32, vector_registers=16, masked=False)
@@ -152,15 +149,6 @@ class Product:
 NUMPY = {"f32": np.float32, "f64": np.float64, "f16": np.float16, "i8": np.int8, "i32": np.int32}
 
 
-def schedule(text: str, target: CpuModel) -> Kernel:
-    """Return the contraction schedule's kernel of a dispatch."""
-    with make_context(), ir.Location.unknown():
-        module = ir.Module.parse(text)
-        match = match_contraction(read_dispatch(module))
-        assert match is not None
-        return build(match, target)
-
-
 def values(product: Product, dims: str, kind: str, rng: np.random.Generator) -> np.ndarray:
     shape = [product.sizes[d] for d in dims]
     if kind[0] == "i":
@@ -178,7 +166,7 @@ def check(product: Product) -> Kernel:
     stored = layout.pack(right) if layout else right
     scalars = [product.sizes[d] for d in product.dynamic]
     shape = tuple(product.sizes[d] for d in product.result)
-    kernel = schedule(product.text(), product.target)
+    kernel = build_kernel(product.text(), product.target)
     kind = NUMPY[product.kinds[2]]
     (found,) = run_kernel(
         kernel, [left, stored, *extra], scalars, [(shape, np.dtype(kind))], product.target
@@ -205,7 +193,8 @@ def check(product: Product) -> Kernel:
 @pytest.mark.parametrize("dynamic", ["", "m", "n", "k", "mnk"])
 @pytest.mark.parametrize("right", ["kn", "nk"])
 def test_matrix_product(target: str, dynamic: str, right: str) -> None:
-    check(Product(37, 75, 50, right=right, dynamic=dynamic, target=TARGETS[target]))
+    kernel = check(Product(37, 75, 50, right=right, dynamic=dynamic, target=TARGETS[target]))
+    assert kernel.schedule == "contraction"
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -247,7 +236,9 @@ def test_element_types(kinds: tuple[str, str, str], packed: bool) -> None:
 
 @pytest.mark.parametrize("right", ["kn", "nk"])
 def test_matrix_vector_product(right: str) -> None:
-    check(Product(1, 130, 77, right=right))
+    """Lanes run along whatever is contiguous in the matrix."""
+    kernel = check(Product(1, 130, 77, right=right))
+    assert kernel.schedule == {"kn": "contraction", "nk": "rows"}[right]
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
@@ -268,7 +259,8 @@ def test_any_product(
 
 
 def run_text(text: str, inputs: list, scalars: list[int], shape: tuple[int, ...]) -> np.ndarray:
-    kernel = schedule(text, AVX512)
+    kernel = build_kernel(text, AVX512)
+    assert kernel.schedule == "contraction"
     kind = np.dtype(np.float32)
     (found,) = run_kernel(kernel, inputs, scalars, [(shape, kind)], AVX512)
     return found

@@ -124,6 +124,10 @@ def _analyse(dispatch: Dispatch, generic: ir.OpView, body: Body) -> Contraction 
         return None
     extents = loop_extents(dispatch, generic)
     row = _choose_row(lane, output, _used(inputs, body), extents)
+    if row is None and not any(
+        _contiguity(m, o, lane) > 0 for m, o in zip(inputs, operands, strict=True)
+    ):
+        return None  # lanes along the reduction, as the schedule for rows has them, are faster
     outer = tuple(d for d in output if d not in (lane, row))
     order = _reduction_order(reductions, inputs, operands, lane)
     return Contraction(
