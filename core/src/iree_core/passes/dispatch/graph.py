@@ -5,7 +5,7 @@ Built once per block; grouping works on node numbers and tuples instead of IR ob
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from iree_core.ir import ir
@@ -19,6 +19,9 @@ from iree_core.passes.dispatch.structure import (
     linalg_kind,
     read_body,
 )
+
+Sizes = Mapping[ir.Value, tuple[ir.Value, ...]]
+"""For a tensor, the values of its dynamic dimensions in order."""
 
 ATOMIC_ATTRIBUTE = "flow.atomic"
 """Marks an operation (a loop over scalars, say) that becomes one dispatch as a whole."""
@@ -67,7 +70,7 @@ class Node:
         return tuple(result + missing)
 
 
-def build_graph(block: ir.Block, decoder: Decoder) -> list[Node]:
+def build_graph(block: ir.Block, decoder: Decoder, sizes: Sizes) -> list[Node]:
     """Return the nodes of ``block`` in order, the terminator last."""
     nodes: list[Node] = []
     producer: dict[ir.Value, int] = {}
@@ -78,7 +81,7 @@ def build_graph(block: ir.Block, decoder: Decoder) -> list[Node]:
             operands += tuple(captured_values(op))
         node = Node(index, op, Kind.HOST, operands)
         node.producers = tuple(producer.get(value, OUTSIDE) for value in operands)
-        _classify(node, decoder)
+        _classify(node, decoder, sizes)
         for number in dict.fromkeys(node.producers):
             if number != OUTSIDE:
                 nodes[number].users.append(index)
@@ -88,7 +91,7 @@ def build_graph(block: ir.Block, decoder: Decoder) -> list[Node]:
     return nodes
 
 
-def _classify(node: Node, decoder: Decoder) -> None:
+def _classify(node: Node, decoder: Decoder, sizes: Sizes) -> None:
     op = node.op
     name = op.name
     if ATOMIC_ATTRIBUTE in op.attributes:
@@ -104,7 +107,7 @@ def _classify(node: Node, decoder: Decoder) -> None:
         if isinstance(op.results[0].type, ir.RankedTensorType) and _is_small(op):
             node.kind = Kind.CONSTANT
     elif name == "tensor.extract_slice":
-        node.kind = Kind.HOST if is_contiguous_slice(op) else Kind.VIEW
+        node.kind = Kind.HOST if is_contiguous_slice(op, sizes) else Kind.VIEW
     elif name == "tensor.pad":
         node.kind = Kind.VIEW if len(list(op.regions[0].blocks[0].operations)) == 1 else Kind.ATOMIC
     elif name in ("tensor.concat", "tensor.insert_slice"):
@@ -122,24 +125,29 @@ def _is_small(op: ir.Operation) -> bool:
     return value.is_splat or len(value) <= MAX_INLINE_ELEMENTS
 
 
-def is_contiguous_slice(op: ir.Operation) -> bool:
+def is_contiguous_slice(op: ir.Operation, sizes: Sizes) -> bool:
     """Whether a ``tensor.extract_slice`` certainly takes one contiguous range of its source.
 
     That is so where every stride is 1 and behind the first dimension that is cut every
     dimension is taken whole; the dimensions before it have size 1.
     """
-    source = ir.RankedTensorType(op.operands[0].type).shape
-    sizes = _static(op, "static_sizes")
     if any(stride != 1 for stride in _static(op, "static_strides")):
         return False
-    dynamic = ir.ShapedType.get_dynamic_size()
-    # A dynamic size that equals the whole dimension cannot be told from one that cuts it.
-    whole = [size == extent and size != dynamic for size, extent in zip(sizes, source, strict=True)]
-    first_cut = next((d for d, entire in enumerate(whole) if not entire and sizes[d] != 1), None)
-    if first_cut is None:
-        ones = [d for d in range(len(sizes)) if not whole[d]]
-        first_cut = ones[-1] if ones else 0
-    return all(whole[first_cut + 1 :]) and all(size == 1 for size in sizes[:first_cut])
+    kind = ir.RankedTensorType(op.operands[0].type)
+    counts = _static(op, "static_sizes")
+    extents = iter(sizes.get(op.operands[0], ()))
+    offsets = sum(o == ir.ShapedType.get_dynamic_size() for o in _static(op, "static_offsets"))
+    taken = iter(list(op.operands)[1 + offsets :])
+    whole: list[bool] = []
+    for dim, count in enumerate(counts):
+        size = next(taken) if count == ir.ShapedType.get_dynamic_size() else count
+        extent = next(extents, None) if kind.is_dynamic_dim(dim) else kind.shape[dim]
+        whole.append(type(size) is type(extent) and size == extent)
+    cuts = [d for d, entire in enumerate(whole) if not entire]
+    if not cuts:
+        return True
+    first = next((d for d in cuts if counts[d] != 1), cuts[-1])
+    return all(whole[first + 1 :]) and all(size == 1 for size in counts[:first])
 
 
 def _static(op: ir.Operation, name: str) -> Sequence[int]:

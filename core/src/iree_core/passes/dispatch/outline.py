@@ -87,7 +87,7 @@ class _Outliner:
         self._count = 0
 
     def outline_block(self, block: ir.Block) -> None:
-        nodes = build_graph(block, self._decoder)
+        nodes = build_graph(block, self._decoder, self._sizes)
         grouper = Grouper(nodes)
         grouper.run()
         complete_groups(grouper)

@@ -72,6 +72,8 @@ def resolve_sizes(module: ir.Module) -> Sizes:
     context = module.context
     allowed, context.allow_unregistered_dialects = context.allow_unregistered_dialects, True
     run_pipeline(module, _RESOLVE, verify=False)
+    if any([_merge_named_dims(function) for function in host_functions(module)]):
+        run_pipeline(module, "builtin.module(canonicalize,cse)", verify=False)
     context.allow_unregistered_dialects = allowed
     sizes: Sizes = {}
     for function in host_functions(module):
@@ -107,10 +109,14 @@ def _mark_values(values: Iterable[ir.Value], point: ir.InsertionPoint) -> None:
                 ir.Operation.create(_MARKER, [], [value, *sizes])
 
 
-def _merge_named_dims(function: ir.Operation) -> None:
-    """Use one value for all argument dimensions that share a name (``iree.dims``)."""
+def _merge_named_dims(function: ir.Operation) -> bool:
+    """Use one value for all argument dimensions that share a name (``iree.dims``).
+
+    Returns whether anything changed.
+    """
     if "arg_attrs" not in function.attributes:
-        return
+        return False
+    changed = False
     block = function.regions[0].blocks[0]
     arguments = {argument: number for number, argument in enumerate(block.arguments)}
     names: list[dict[int, str]] = []
@@ -130,6 +136,8 @@ def _merge_named_dims(function: ir.Operation) -> None:
             result = op.operation.results[0]
             if first.setdefault(name, result) != result:
                 result.replace_all_uses_with(first[name])
+                changed = True
+    return changed
 
 
 def check_available(value: ir.Value, sizes: Sizes) -> tuple[ir.Value, ...]:

@@ -8,6 +8,7 @@ from iree_core.passes.globalopt.channels_last import ChannelsLast
 from iree_core.passes.globalopt.evaluate_parameters import EvaluateParameters
 from iree_core.passes.globalopt.fold_transposes import FoldTransposes
 from iree_core.passes.globalopt.inline_splats import InlineSplats
+from iree_core.passes.globalopt.merge_contractions import MergeContractions
 from iree_core.passes.globalopt.pack_weights import PackWeights
 from iree_core.passes.globalopt.scale_after import ScaleAfterContraction
 from iree_core.passes.manager import MlirPipeline, Pass
@@ -31,6 +32,7 @@ def passes(state: CompilationState) -> list[Pass]:
         ScaleAfterContraction(),
         FoldTransposes(),
         EvaluateParameters(),
+        MergeContractions(),
         PackWeights(),
         CLEAN_UP,
     ]
