@@ -41,7 +41,7 @@ class Ours(Runtime):
 
     def build(self, model: Path, folder: Path) -> Path:
         out = folder / f"{model.stem}.ours.vmfb"
-        command = [sys.executable, "-m", "iree_core.cli", "compile", str(model), "-o", str(out)]
+        command = [_tool("iree"), "compile", str(model), "-o", str(out)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         return out
 
