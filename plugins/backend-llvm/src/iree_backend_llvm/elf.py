@@ -7,6 +7,7 @@ supplements for the relocation types). Not a general ELF library.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from iree_core.errors import CompileError
@@ -17,6 +18,7 @@ SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR, SHF_MERGE = 1, 2, 4, 16
 _SHT_SYMTAB, _SHT_RELA, _SHT_NOBITS = 2, 4, 8
 _SHN_UNDEF, _SHN_ABS, _SHN_COMMON = 0, 0xFFF1, 0xFFF2
 
+_Header = tuple[int, ...]
 _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
 _SECTION = struct.Struct("<IIQQQQIIQQ")
 _SYMBOL = struct.Struct("<IBBHQQ")
@@ -95,8 +97,9 @@ def parse_object(data: bytes) -> ObjectFile:
     table, count, names = header[6], header[12], header[13]
     headers = [_SECTION.unpack_from(data, table + i * _SECTION.size) for i in range(count)]
 
-    def content(header: tuple[int, ...]) -> bytes:
-        return bytes(header[5]) if header[1] == _SHT_NOBITS else data[header[4] : header[4] + header[5]]
+    def content(header: _Header) -> bytes:
+        start, size = header[4], header[5]
+        return bytes(size) if header[1] == _SHT_NOBITS else data[start : start + size]
 
     strings = content(headers[names])
     symbols = _symbols(headers, content)
@@ -122,7 +125,7 @@ def _string(table: bytes, offset: int) -> str:
     return table[offset : table.index(b"\0", offset)].decode()
 
 
-def _symbols(headers: list, content) -> list[Symbol]:
+def _symbols(headers: Sequence[_Header], content: Callable[[_Header], bytes]) -> list[Symbol]:
     for header in headers:
         if header[1] == _SHT_SYMTAB:
             strings, table = content(headers[header[6]]), content(header)
@@ -130,7 +133,9 @@ def _symbols(headers: list, content) -> list[Symbol]:
     return []
 
 
-def _symbol(strings: bytes, name: int, info: int, other: int, section: int, value: int, size: int) -> Symbol:
+def _symbol(
+    strings: bytes, name: int, info: int, _other: int, section: int, value: int, _size: int
+) -> Symbol:
     text = _string(strings, name)
     if section in (_SHN_ABS, _SHN_COMMON):
         if info & 15 == 4:  # the name of the source file

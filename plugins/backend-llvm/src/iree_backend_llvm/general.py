@@ -15,7 +15,7 @@ from iree_backend_llvm.storage import wrap_dispatch
 from iree_core.codegen.builder import element_bits
 from iree_core.codegen.kernel import Kernel
 from iree_core.errors import CompileError
-from iree_core.expr import Expr, const, scalar
+from iree_core.expr import Expr, Operator, const, scalar
 from iree_core.ir import arith, func, ir, linalg, run_pipeline
 
 _TO_BUFFERS = (
@@ -107,7 +107,8 @@ def _place_temporaries(function: func.FuncOp) -> Expr:
             view = ir.Operation.create("memref.view", [kind], [scratch, start, *op.operands])
         op.results[0].replace_all_uses_with(view.result)
         op.erase()
-        offset = offset + _bytes(kind, [size for size in sizes if size is not None])
+        size = _bytes(kind, [size for size in sizes if size is not None])
+        offset = size if offset == const(0) else offset + size
     if offset == const(0):
         block.erase_argument(len(arguments) - 3)
         kinds = [a.type for a in block.arguments]
@@ -124,7 +125,7 @@ def _bytes(kind: ir.MemRefType, dynamic: Sequence[Expr]) -> Expr:
     return total.ceildiv(_ALIGNMENT) * _ALIGNMENT
 
 
-_OPERATORS = {
+_OPERATORS: dict[str, Operator] = {
     "arith.addi": "add",
     "arith.muli": "mul",
     "arith.ceildivsi": "ceildiv",

@@ -181,9 +181,10 @@ def _relocate(
         patches: list[tuple[int, Patch]] = []
         for relocation in section.relocations:
             symbol = relocation.symbol
+            imported = symbol.name in stubs
             patch = Patch(
                 place=start + relocation.offset,
-                target=stubs[symbol.name] if symbol.name in stubs else _position(layout, number, symbol),
+                target=stubs[symbol.name] if imported else _position(layout, number, symbol),
                 addend=relocation.addend,
                 name=symbol.name or section.name,
                 slot=slots.get(symbol.name),

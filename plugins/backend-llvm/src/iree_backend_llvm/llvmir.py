@@ -115,7 +115,8 @@ def optimize(text: str, machine: llvm.TargetMachine, *, abi: str = "") -> llvm.M
         CompileError: LLVM rejects the module.
     """
     if abi:
-        text += f'\n!llvm.module.flags = !{{!99999}}\n!99999 = !{{i32 1, !"target-abi", !"{abi}"}}\n'
+        flag = f'!{{i32 1, !"target-abi", !"{abi}"}}'
+        text += f"\n!llvm.module.flags = !{{!99999}}\n!99999 = {flag}\n"
     try:
         module = llvm.parse_assembly(text)
         module.verify()

@@ -27,11 +27,11 @@ _TO_LLVM = (
     "expand-strided-metadata",
     "lower-affine",
     "convert-scf-to-cf",
+    "convert-math-to-llvm",
+    "convert-math-to-libm",
     "convert-vector-to-llvm{reassociate-fp-reductions=true"
     " vector-contract-lowering=outerproduct vector-transpose-lowering=shuffle1d}",
     "convert-complex-to-llvm",
-    "convert-math-to-llvm",
-    "convert-math-to-libm",
     "arith-expand",
     "convert-arith-to-llvm",
     "finalize-memref-to-llvm",

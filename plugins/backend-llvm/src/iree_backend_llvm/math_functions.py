@@ -330,7 +330,10 @@ def erf(x: Num) -> Num:
 
 
 def erfc(x: Num) -> Num:
-    """Complementary error function: (1 + 2a) e^(a^2) erfc(a) is 1 + p((a - 2) / (a + 2)) (N. Juffa)"""
+    """Complementary error function (N. Juffa)
+
+    (1 + 2a) e^(a^2) erfc(a) is 1 + p((a - 2) / (a + 2)).
+    """
     a = abs(x).at_most(11.0)
     inverse = 1.0 / (a + 2.0)
     q = (a - 2.0) * inverse

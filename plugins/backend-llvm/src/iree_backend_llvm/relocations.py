@@ -184,7 +184,8 @@ def _rv_branch(blob: bytearray, patch: Patch) -> None:
 def _rv_jump(blob: bytearray, patch: Patch) -> None:
     d = patch.distance
     _check(patch, d, 21)
-    bits = (d >> 20 & 1) << 31 | (d >> 1 & 0x3FF) << 21 | (d >> 11 & 1) << 20 | (d >> 12 & 0xFF) << 12
+    bits = (d >> 20 & 1) << 31 | (d >> 1 & 0x3FF) << 21
+    bits |= (d >> 11 & 1) << 20 | (d >> 12 & 0xFF) << 12
     _set_word(blob, patch.place, 0xFFFFF000, bits)
 
 
@@ -198,8 +199,10 @@ def _rv_short_branch(blob: bytearray, patch: Patch) -> None:
 def _rv_short_jump(blob: bytearray, patch: Patch) -> None:
     d = patch.distance
     _check(patch, d, 12)
-    places = ((11, 12), (4, 11), (9, 10), (8, 9), (10, 8), (6, 7), (7, 6), (3, 5), (2, 4), (1, 3), (5, 2))
-    _set_half(blob, patch.place, 0x1FFC, sum((d >> bit & 1) << to for bit, to in places))
+    # Bits 11 4 9:8 10 6 7 3:1 5 of the distance, from bit 12 of the instruction down.
+    order = (11, 4, 9, 8, 10, 6, 7, 3, 2, 1, 5)
+    bits = sum((d >> bit & 1) << (12 - place) for place, bit in enumerate(order))
+    _set_half(blob, patch.place, 0x1FFC, bits)
 
 
 def _set_half(blob: bytearray, place: int, clear: int, bits: int) -> None:

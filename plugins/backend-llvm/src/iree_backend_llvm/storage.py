@@ -239,6 +239,7 @@ def _elementwise(
 ) -> str:
     """Emit ``result[i] = convert(source[storage position of i])`` over a row-major result."""
     value, value_kind, value_element = source
+    line, converted = convert
     empty = _empty(writer, sizes, kind)
     rank = len(sizes)
     dims = ", ".join(f"d{i}" for i in range(rank))
@@ -260,7 +261,7 @@ def _elementwise(
         body.append(f"%x = tensor.extract {value}[{position}] : {value_kind}")
     return writer.emit(
         f"linalg.generic {{indexing_maps = [{maps}], iterator_types = [{iterators}]}} {head} {{\n"
-        + "\n".join([f"^bb0({block}):", *body, convert[0], f"linalg.yield {convert[1]} : {element}"])
+        + "\n".join([f"^bb0({block}):", *body, line, f"linalg.yield {converted} : {element}"])
         + f"\n}} -> {kind}"
     )
 
@@ -330,7 +331,9 @@ def _conversion(source: ir.Type, target: ir.Type, resize: str) -> tuple[str, str
         bits, source = source, ir.IntegerType.get_signless(source.width)
         lines.append(f"%c = arith.bitcast {value} : {bits} to {source}")
         value = "%c"
-    bits = target if isinstance(target, ir.IntegerType) else ir.IntegerType.get_signless(target.width)
+    bits = target
+    if isinstance(target, ir.FloatType):
+        bits = ir.IntegerType.get_signless(target.width)
     if source != bits:
         lines.append(f"%y = {resize} {value} : {source} to {bits}")
         value = "%y"

@@ -1,7 +1,7 @@
 """Targets of the CPU backend: what ``--target llvm-cpu:...`` may say, and what a processor has.
 
-    llvm-cpu                                          the host, with its real features
-    llvm-cpu:TRIPLE[,cpu=NAME][,features=+a,-b,...]   any other; the triple may be just x86_64
+llvm-cpu                                          the host, with its real features
+llvm-cpu:TRIPLE[,cpu=NAME][,features=+a,-b,...]   any other; the triple may be just x86_64
 """
 
 from __future__ import annotations
@@ -23,20 +23,21 @@ from iree_core.errors import UsageError
 
 # Features that decide which instructions LLVM picks for numeric code. The others of a host
 # (encryption, system instructions, ...) change nothing and would only make specs differ.
-_RELEVANT = {
-    "x86_64": frozenset(
-        "sse3 ssse3 sse4.1 sse4.2 sse4a popcnt lzcnt bmi bmi2 tbm movbe adx avx avx2 f16c fma fma4"
-        " xop avxvnni avxvnniint8 avxvnniint16 avxifma avxneconvert gfni avx512f avx512bw avx512cd"
-        " avx512dq avx512vl avx512ifma avx512vbmi avx512vbmi2 avx512vnni avx512bitalg"
-        " avx512vpopcntdq avx512bf16 avx512fp16".split()
-    ),
-    "aarch64": frozenset(
-        "neon fp-armv8 fullfp16 dotprod i8mm bf16 lse rdm fp16fml sve sve2 jsconv complxnum".split()
-    ),
-    "riscv64": frozenset(
-        "m a f d c v zfh zfhmin zba zbb zbs zvfh zvfhmin zvl128b zvl256b zvl512b zicond".split()
-    ),
+_RELEVANT_NAMES = {
+    "x86_64": """
+        sse3 ssse3 sse4.1 sse4.2 sse4a popcnt lzcnt bmi bmi2 tbm movbe adx avx avx2 f16c fma fma4
+        xop avxvnni avxvnniint8 avxvnniint16 avxifma avxneconvert gfni avx512f avx512bw avx512cd
+        avx512dq avx512vl avx512ifma avx512vbmi avx512vbmi2 avx512vnni avx512bitalg
+        avx512vpopcntdq avx512bf16 avx512fp16
+    """,
+    "aarch64": """
+        neon fp-armv8 fullfp16 dotprod i8mm bf16 lse rdm fp16fml sve sve2 jsconv complxnum
+    """,
+    "riscv64": """
+        m a f d c v zfh zfhmin zba zbb zbs zvfh zvfhmin zvl128b zvl256b zvl512b zicond
+    """,
 }
+_RELEVANT = {arch: frozenset(names.split()) for arch, names in _RELEVANT_NAMES.items()}
 # What a triple alone means: processors of the last ten years.
 _DEFAULT_CPU = {"x86_64": "x86-64-v3", "aarch64": "generic", "riscv64": "generic-rv64"}
 _DEFAULT_FEATURES = {"riscv64": ("+m", "+a", "+f", "+d", "+c")}
@@ -123,7 +124,9 @@ def host_target() -> CpuTarget:
     except RuntimeError:  # LLVM cannot tell on some systems; the processor's name remains
         found = {}
     features = tuple(
-        ("+" if present else "-") + name for name, present in sorted(found.items()) if name in relevant
+        ("+" if present else "-") + name
+        for name, present in sorted(found.items())
+        if name in relevant
     )
     return CpuTarget(triple, llvm.get_host_cpu_name(), features)
 
@@ -237,7 +240,8 @@ define <4 x float> @fma(<4 x float> %a) nounwind {
   ret <4 x float> %r
 }
 define void @masked(ptr %a, ptr %b, <16 x i1> %m) nounwind {
-  %v = call <16 x i8> @llvm.masked.load.v16i8.p0(ptr %a, i32 1, <16 x i1> %m, <16 x i8> zeroinitializer)
+  %z = insertelement <16 x i8> zeroinitializer, i8 0, i32 0
+  %v = call <16 x i8> @llvm.masked.load.v16i8.p0(ptr %a, i32 1, <16 x i1> %m, <16 x i8> %z)
   store <16 x i8> %v, ptr %b
   ret void
 }
