@@ -217,3 +217,15 @@ def monomials_product(dims: Sequence[Dim]) -> Monomial:
 def _binary(build: Callable[..., ir.Value], left: Dim, right: Dim) -> ir.Value:
     a, b = value(left), value(right)
     return shared((build.__name__, a, b), lambda: build(a, b))
+
+
+@contextmanager
+def trial() -> Iterator[None]:
+    """Forget on leaving what was computed inside: for code that may be erased again."""
+    global _memo
+    previous = _memo
+    _memo = None if previous is None else dict(previous)
+    try:
+        yield
+    finally:
+        _memo = previous

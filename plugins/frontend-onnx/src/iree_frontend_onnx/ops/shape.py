@@ -582,3 +582,15 @@ def center_crop_pad(node: Node) -> Tensor:
             high[axis] = wanted - have - low[axis]
     part = tensors.extract_slice(x, offsets, sizes, [1] * x.rank)
     return tensors.pad(part, low, high, 0)
+
+
+def flipped(x: Tensor, axis: int) -> Tensor:
+    """Return ``x`` with dimension ``axis`` reversed."""
+    last = index.value(index.sub(x.dims[axis], 1))
+
+    def body(*places: ir.Value) -> ir.Value:
+        at = list(places)
+        at[axis] = arith.subi(last, at[axis])
+        return tensor.extract(x.value, at)
+
+    return computed(x.dims, [x.element], body)[0]
