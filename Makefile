@@ -12,7 +12,7 @@ SOURCES := core/src $(wildcard plugins/*/src)
 
 .PHONY: demo test quick lint clean
 
-demo: $(VENV)/.packages
+demo: $(VENV)/.demo
 	@$(BIN)/python demo/resnet50.py
 
 test: lint
@@ -30,6 +30,10 @@ $(VENV)/.packages: $(DESCRIPTIONS) $(NATIVE)
 	@echo "Installing iree-core, iree-frontend-onnx and iree-backend-llvm into $(VENV) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) $(PACKAGES)
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.packages requirements-test.txt
+	@$(PIP) $$(grep ^onnxruntime= requirements-test.txt)  # to compare results with
 	@touch $@
 
 $(VENV)/.tests: $(VENV)/.packages requirements-test.txt
