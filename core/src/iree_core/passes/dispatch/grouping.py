@@ -123,7 +123,7 @@ class Grouper:
         if node.kind is Kind.REDUCTION:
             return sorted(space) == [d for d, p in enumerate(node.loops.parallel) if p]
         if root.kind is Kind.REDUCTION:
-            return True
+            return _keeps_layout(root, node, space)
         return len(node.loops) == len(space)
 
     def _space_in(self, group: Group, node: Node) -> Space | None:
@@ -234,6 +234,18 @@ class Grouper:
     def _release(self, group: Group, index: int) -> None:
         del group.members[index]
         del self.owner[index]
+
+
+def _keeps_layout(root: Node, node: Node, space: Space) -> bool:
+    """Whether ``node`` writes rows where the reduction ``root`` reads them."""
+    assert root.loops is not None and node.loops is not None
+    read, written = root.loops.maps[0], node.loops.maps[node.inputs]
+    if len(read) != len(written):
+        return True
+    return all(
+        loop not in read or target not in written or read.index(loop) == written.index(target)
+        for loop, target in zip(root.space, space, strict=True)
+    )
 
 
 def _through(space: Space, produced: AccessMap, read: AccessMap) -> Space | None:
