@@ -52,6 +52,11 @@ def is_known(name: str) -> bool:
     return _ALIASES.get(name, name) in _TYPES
 
 
+def canonical(name: str) -> str:
+    """Return the name this module knows an element type by (``si8`` is ``i8``)."""
+    return _ALIASES.get(name, name)
+
+
 def itemsize(name: str) -> int:
     """Return the bytes one element takes in memory (narrow types take a byte each)."""
     return _lookup(name).itemsize
@@ -80,6 +85,15 @@ def to_numpy(name: str) -> np.dtype:
             hint="Run `pip install ml_dtypes`, or use DLPack (torch.from_dlpack).",
         ) from None
     return np.dtype(getattr(ml_dtypes, kind.numpy))
+
+
+def has_numpy(name: str) -> bool:
+    """Tell whether :func:`to_numpy` has an answer in this environment."""
+    try:
+        to_numpy(name)
+    except InvocationError:
+        return False
+    return True
 
 
 @cache

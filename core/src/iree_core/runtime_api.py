@@ -17,7 +17,6 @@ from iree_core.vm import arguments
 from iree_core.vm.instance import Instance, public_functions
 from iree_core.vm.program import TensorType
 from iree_core.vm.straight import straight_call
-from iree_core.vm.verify import result_names
 
 
 class Function:
@@ -40,6 +39,7 @@ class Function:
             self._body.outputs,
         )
         self._arguments = [arguments.Argument(self._body, n) for n in range(len(self.inputs))]
+        self._dimensions = arguments.Dimensions(self._body)
         self._call: Callable[..., Any] = self._first_call
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -71,20 +71,22 @@ class Function:
             buffer, shape = argument.to_buffer(value, self._instance.device)
             buffers.append(buffer)
             shapes.append(shape)
-        integers, sizes = arguments.bind_dimensions(self._body, shapes)
-        results, numbers = self._instance.invoke(self._number, buffers, integers)
+        sizes = self._dimensions.bind(shapes)
+        results, numbers = self._instance.invoke(self._number, buffers, sizes)
         return self._wrap(results, numbers, sizes)
 
     def _wrap(
-        self, buffers: tuple[Buffer, ...], integers: tuple[int, ...], sizes: dict[str, int]
+        self, buffers: tuple[Buffer, ...], integers: tuple[int, ...], sizes: list[int]
     ) -> Any:
-        sizes |= zip(result_names(self._body), integers[len(buffers) :], strict=True)
         device, fence = self._instance.device, self._instance.fence()
-        results = []
-        for type_, buffer, offset in zip(self.outputs, buffers, integers, strict=False):
-            shape = tuple(sizes[dim] if isinstance(dim, str) else dim for dim in type_.shape)
-            results.append(arguments.wrap_result(device, buffer, offset, type_, shape, fence))
-        return results[0] if len(results) == 1 else tuple(results)
+        shapes = self._dimensions.results([*sizes, *integers[len(buffers) :]])
+        results = tuple(
+            arguments.wrap_result(device, buffer, offset, type_, shape, fence)
+            for type_, buffer, offset, shape in zip(
+                self.outputs, buffers, integers, shapes, strict=False
+            )
+        )
+        return results[0] if len(results) == 1 else results
 
 
 def _describe(type_: TensorType) -> str:

@@ -13,7 +13,7 @@ from iree_core.errors import InvocationError, IreeError
 from iree_core.hal import Buffer, BufferView, Device, dlpack
 from iree_core.hal.host import HostDevice
 from iree_core.vm.program import Function, TensorType
-from iree_core.vm.verify import dimension_names
+from iree_core.vm.verify import dimension_names, result_names
 
 
 class Argument:
@@ -25,7 +25,10 @@ class Argument:
         if self.type.name:
             self.label = f"argument {self.type.name!r}"
         self._where = f"function {function.name!r}"
-        self._native = dtypes.is_native(self.type.dtype)
+        self._dtype = dtypes.canonical(self.type.dtype)
+        self._native = dtypes.to_numpy(self._dtype) if dtypes.is_native(self._dtype) else None
+        self._rank = len(self.type.shape)
+        self._fixed = [(n, dim) for n, dim in enumerate(self.type.shape) if isinstance(dim, int)]
 
     def to_array(self, value: Any) -> NDArray:
         """Return ``value`` as a contiguous numpy array of the type and static dimensions.
@@ -47,8 +50,12 @@ class Argument:
         Raises:
             InvocationError: it has another type or shape, naming both.
         """
+        if type(value) is np.ndarray and value.dtype is self._native:  # the short way
+            self._check_shape(value.shape)
+            dense = value if value.flags.c_contiguous else np.array(value, order="C")
+            return dense.reshape(-1).view(np.uint8), value.shape
         data, dtype, shape = self._take(value)
-        if dtype != self.type.dtype:
+        if dtype != self._dtype:
             self._mismatch(dtype, shape)
         self._check_shape(shape)
         return data, shape
@@ -65,7 +72,7 @@ class Argument:
             and device.allocator.owns(value.buffer)
             and not value.offset
         ):
-            if value.dtype != self.type.dtype:
+            if value.dtype != self._dtype:
                 self._mismatch(value.dtype, value.shape)
             self._check_shape(value.shape)
             return value.buffer, value.shape
@@ -137,12 +144,11 @@ class Argument:
         return converted
 
     def _check_shape(self, shape: tuple[int, ...]) -> None:
-        expected = self.type.shape
-        if len(shape) != len(expected) or any(
-            isinstance(want, int) and want != have
-            for want, have in zip(expected, shape, strict=True)
-        ):
+        if len(shape) != self._rank:
             self._mismatch(self.type.dtype, shape)
+        for axis, size in self._fixed:
+            if shape[axis] != size:
+                self._mismatch(self.type.dtype, shape)
 
     def _title(self) -> str:
         return self.label[0].upper() + self.label[1:]
@@ -208,29 +214,60 @@ def bind(
     return tuple(values[n] for n in range(len(names)))
 
 
-def bind_dimensions(
-    function: Function, shapes: Sequence[tuple[int, ...]]
-) -> tuple[list[int], dict[str, int]]:
-    """Return the values of the dimension names, in register order and by name.
+class Dimensions:
+    """The named dimensions of a function: taken from the inputs, put into the results."""
 
-    Raises:
-        InvocationError: one name would have two sizes.
-    """
-    sizes: dict[str, int] = {}
-    owner: dict[str, str] = {}
-    for type_, shape in zip(function.inputs, shapes, strict=True):
-        for axis, (dim, size) in enumerate(zip(type_.shape, shape, strict=True)):
-            if not isinstance(dim, str):
-                continue
-            if sizes.setdefault(dim, size) != size:
-                raise InvocationError(
-                    f"Argument {type_.name!r}: expected {sizes[dim]} along axis {axis}, the size "
-                    f"of dimension {dim!r} in argument {owner[dim]!r}, got {size} "
-                    f"({format_type(type_.dtype, shape)}).",
-                    where=f"function {function.name!r}",
-                )
-            owner.setdefault(dim, type_.name)
-    return [sizes[name] for name in dimension_names(function)], sizes
+    def __init__(self, function: Function) -> None:
+        self._function = function
+        self._names = dimension_names(function)
+        places = [
+            (position, axis, dim)
+            for position, type_ in enumerate(function.inputs)
+            for axis, dim in enumerate(type_.shape)
+            if isinstance(dim, str)
+        ]
+        first = {dim: (position, axis) for position, axis, dim in reversed(places)}
+        self._first = [first[name] for name in self._names]
+        self._others = [
+            (position, axis, self._names.index(dim))
+            for position, axis, dim in places
+            if first[dim] != (position, axis)
+        ]
+        every = [*self._names, *result_names(function)]
+        self._results = [
+            [(dim, -1) if isinstance(dim, int) else (0, every.index(dim)) for dim in type_.shape]
+            for type_ in function.outputs
+        ]
+
+    def bind(self, shapes: Sequence[tuple[int, ...]]) -> list[int]:
+        """Return the sizes of the inputs' dimension names, in register order.
+
+        Raises:
+            InvocationError: one name would have two sizes.
+        """
+        sizes = [shapes[position][axis] for position, axis in self._first]
+        for position, axis, number in self._others:
+            if shapes[position][axis] != sizes[number]:
+                self._conflict(position, axis, number, sizes[number], shapes[position])
+        return sizes
+
+    def results(self, sizes: Sequence[int]) -> list[tuple[int, ...]]:
+        """Return the results' shapes, given the inputs' sizes and those the function returned."""
+        return [
+            tuple(size if number < 0 else sizes[number] for size, number in shape)
+            for shape in self._results
+        ]
+
+    def _conflict(
+        self, position: int, axis: int, number: int, size: int, shape: tuple[int, ...]
+    ) -> NoReturn:
+        type_, owner = self._function.inputs[position], self._first[number][0]
+        raise InvocationError(
+            f"Argument {type_.name!r}: expected {size} along axis {axis}, the size of dimension "
+            f"{self._names[number]!r} in argument {self._function.inputs[owner].name!r}, got "
+            f"{shape[axis]} ({format_type(type_.dtype, shape)}).",
+            where=f"function {self._function.name!r}",
+        )
 
 
 def wrap_result(
@@ -253,14 +290,6 @@ def wrap_result(
         buffer.write(0, data)
         view = BufferView(buffer, 0, type_.dtype, shape)
     buffer.exclusive = False  # a second result in the same memory would be copied
-    if isinstance(device, HostDevice) and _has_numpy_type(type_.dtype):
+    if isinstance(device, HostDevice) and dtypes.has_numpy(type_.dtype):
         return view.to_host()
     return view
-
-
-def _has_numpy_type(dtype: str) -> bool:
-    try:
-        dtypes.to_numpy(dtype)
-    except InvocationError:
-        return False
-    return True
