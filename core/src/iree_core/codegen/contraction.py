@@ -119,10 +119,10 @@ def _analyse(dispatch: Dispatch, generic: ir.OpView, body: Body) -> Contraction 
     if where is None:
         return None
     operands = list(generic.inputs)
-    lane = _choose_lane(output, inputs, operands, where)
-    if lane is None:
-        return None
     extents = loop_extents(dispatch, generic)
+    lane = _choose_lane(output, inputs, operands, where, extents)
+    if lane is None or extents[lane] == 1:
+        return None
     row = _choose_row(lane, output, _used(inputs, body), extents)
     if row is None and not any(
         _contiguity(m, o, lane) > 0 for m, o in zip(inputs, operands, strict=True)
@@ -157,11 +157,13 @@ def _choose_lane(
     inputs: Sequence[tuple[Linear, ...]],
     operands: Sequence[ir.Value],
     where: Sequence[Placement],
+    extents: Sequence[Size],
 ) -> int | None:
-    candidates = [output[-1]]
+    """Return the loop along which results and operands are read and written in vectors."""
+    candidates = [d for d in reversed(output) if extents[d] != 1][:1]
     for placement in where:
         last = placement.innermost()
-        if last is not None:
+        if last is not None and extents[output[last]] != 1:
             candidates.append(output[last])
     scores = {}
     for dim in candidates:
