@@ -184,9 +184,7 @@ class Generator:
             f": ({t}, {t}, index, index, index) -> {t}"
         )
         self.line(f"scf.yield {grown} : {t}\n}}")
-        self.line(
-            f"{part} = tensor.extract_slice {result}[{n}, 0] [{n}, 4] [1, 1] : {t} to {t}"
-        )
+        self.line(f"{part} = tensor.extract_slice {result}[{n}, 0] [{n}, 4] [1, 1] : {t} to {t}")
         return self.back(part)
 
     def state(self, pool: Sequence[str]) -> str:
@@ -210,13 +208,12 @@ class Generator:
             self.line(f"{flat} = tensor.cast {wide} : tensor<1x4xf32> to {t}")
             self.line(f"{sum_} = func.call @mix({flat}, %c1) : ({t}, index) -> {t}")
             added = self.name()
-            self.line(
-                f"{added} = func.call @add({flat}, {sum_}, %c1) : ({t}, {t}, index) -> {t}"
-            )
+            self.line(f"{added} = func.call @add({flat}, {sum_}, %c1) : ({t}, {t}, index) -> {t}")
             one, row = self.name(), self.name()
             self.line(f"{one} = tensor.cast {added} : {t} to tensor<1x4xf32>")
-            self.line(f"{row} = tensor.collapse_shape {one} [[0, 1]] "
-                      ": tensor<1x4xf32> into tensor<4xf32>")
+            self.line(
+                f"{row} = tensor.collapse_shape {one} [[0, 1]] : tensor<1x4xf32> into tensor<4xf32>"
+            )
             fresh = row
         self.line(f"ml_program.global_store @state = {fresh} : tensor<4xf32>")
         result = self.name()

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 from iree_core.dialects import flow, hal
 from iree_core.errors import CompileError
-from iree_core.ir import arith, func, ir
+from iree_core.ir import func, ir
 from iree_core.passes.abi.signature import format_type, read_signature
 from iree_core.passes.diagnostics import describe_location
 from iree_core.passes.scheduling import constants, control_flow, results
 from iree_core.passes.scheduling.aliases import Aliases, GlobalRoot, Root, global_name
 from iree_core.passes.scheduling.inplace import overwritable
-from iree_core.passes.scheduling.places import Place, Places
+from iree_core.passes.scheduling.places import Place, Places, users_through_reshapes
 from iree_core.passes.scheduling.shapes import (
     NamedDim,
     Shapes,
@@ -244,10 +244,10 @@ class Bufferizer:
             return False
         block = op.operation.block
         stored = any(
-            use.owner.operation.name == "ml_program.global_store"
-            and global_name(use.owner.operation.opview) == root.name
-            and use.owner.operation.block == block
-            for use in result.uses
+            use.name == "ml_program.global_store"
+            and global_name(use.opview) == root.name
+            and use.block == block
+            for use in users_through_reshapes(result)
         )
         return (
             stored

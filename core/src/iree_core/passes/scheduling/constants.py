@@ -152,4 +152,6 @@ def _float(text: str, dtype: np.dtype) -> float:
     if not text.startswith("0x"):
         return float(text)
     bits = int(text, 16)
-    return struct.unpack("<f" if dtype.itemsize == 4 else "<d", bits.to_bytes(dtype.itemsize, "little"))[0]
+    return struct.unpack(
+        "<f" if dtype.itemsize == 4 else "<d", bits.to_bytes(dtype.itemsize, "little")
+    )[0]

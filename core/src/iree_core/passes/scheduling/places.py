@@ -174,6 +174,17 @@ def _through_reshapes(value: ir.Value) -> ir.Value:
     return value
 
 
+def users_through_reshapes(value: ir.Value) -> list[ir.Operation]:
+    """Return the operations that use ``value`` or a reshape of it."""
+    users: list[ir.Operation] = []
+    for use in value.uses:
+        op = use.owner.operation
+        users.append(op)
+        if op.name in _RESHAPES:
+            users += users_through_reshapes(op.results[0])
+    return users
+
+
 def _carried(root: ir.Value) -> bool:
     return isinstance(root.owner, ir.Block) and root.owner.owner.operation.name != "func.func"
 

@@ -9,7 +9,14 @@ from iree_core.dialects import hal
 from iree_core.ir import func, ir
 from iree_core.passes.scheduling.lifetimes import Lifetime, lifetimes
 from iree_core.passes.scheduling.packing import ALIGNMENT, Interval, best_fit, colour
-from iree_core.passes.scheduling.sizes import Size, Symbols, as_index, fixed, index_constant
+from iree_core.passes.scheduling.sizes import (
+    Operation,
+    Size,
+    Symbols,
+    as_index,
+    fixed,
+    index_constant,
+)
 from iree_core.passes.state import CompilationState
 
 # What an unknown dimension is taken for where sizes are compared to choose slots.
@@ -129,9 +136,10 @@ def _estimate(size: Size, symbols: Symbols) -> int:
         product = factor
         for atom in monomial:
             key = symbols.key(atom)
-            args = getattr(key, "args", ())
-            values = [_estimate(arg, symbols) for arg in args]
-            product *= symbols.fold(key, values) if args else _TYPICAL_DIMENSION
+            if isinstance(key, Operation):
+                product *= symbols.fold(key, [_estimate(arg, symbols) for arg in key.args])
+            else:
+                product *= _TYPICAL_DIMENSION
         total += product
     return total
 

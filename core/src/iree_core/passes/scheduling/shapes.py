@@ -72,9 +72,7 @@ class Shapes:
         dims: Sequence[Size] = self.dims(value)
         layout = layout_of(value.type)
         if layout is not None:
-            tiles = self.symbols.apply(
-                "arith.ceildivsi", dims[layout.tile_dim], fixed(layout.tile)
-            )
+            tiles = self.symbols.apply("arith.ceildivsi", dims[layout.tile_dim], fixed(layout.tile))
             dims = [tiles, *(dims[d] for d in layout.order), fixed(layout.tile)]
         total = fixed(element_bytes(value.type.element_type))
         for size in dims:
@@ -279,9 +277,7 @@ def carried_values(loop: ir.OpView) -> list[Carried]:
     else:
         arguments, initial = list(body.arguments), list(loop.operands)
         last = list(loop.regions[1].blocks[0].operations)[-1]
-    return [
-        Carried(a, i, y) for a, i, y in zip(arguments, initial, last.operands, strict=True)
-    ]
+    return [Carried(a, i, y) for a, i, y in zip(arguments, initial, last.operands, strict=True)]
 
 
 def mixed_sizes(op: ir.OpView, attribute: str, group: int, symbols: Symbols) -> list[Size]:

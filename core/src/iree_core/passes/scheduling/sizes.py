@@ -233,6 +233,4 @@ def as_index(value: ir.Value) -> ir.Value:
 
 
 def _is_word(kind: ir.Type) -> bool:
-    return isinstance(kind, ir.IndexType) or (
-        isinstance(kind, ir.IntegerType) and kind.width == 64
-    )
+    return isinstance(kind, ir.IndexType) or (isinstance(kind, ir.IntegerType) and kind.width == 64)

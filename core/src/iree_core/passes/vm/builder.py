@@ -6,7 +6,7 @@ instruction needs them in a register; equal computations in one scope share a re
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -291,7 +291,7 @@ class FunctionBuilder:
         return instructions, (self._counts["i"], self._counts["f"], self._counts["b"])
 
 
-_PURE = {
+_PURE: dict[str, Callable[[int, int], int]] = {
     "add": lambda a, b: a + b,
     "sub": lambda a, b: a - b,
     "mul": lambda a, b: a * b,
@@ -307,7 +307,10 @@ _PURE = {
     "gt": lambda a, b: int(a > b),
     "ge": lambda a, b: int(a >= b),
 }
-_QUOTIENTS = {"floordiv": lambda a, b: a // b, "ceildiv": lambda a, b: -(-a // b)}
+_QUOTIENTS: dict[str, Callable[[int, int], int]] = {
+    "floordiv": lambda a, b: a // b,
+    "ceildiv": lambda a, b: -(-a // b),
+}
 _NEUTRAL = {"add": 0, "mul": 1, "or": 0, "xor": 0}
 
 

@@ -91,9 +91,7 @@ class _Lowering:
         self.values: dict[ir.Value, _Value] = {}
         arguments = list(function.regions[0].blocks[0].arguments)
         integers = sum(isinstance(a.type, ir.IndexType) for a in arguments)
-        self.builder = FunctionBuilder(
-            program.command_lists, integers, len(arguments) - integers
-        )
+        self.builder = FunctionBuilder(program.command_lists, integers, len(arguments) - integers)
         for number, argument in enumerate(arguments):
             self.values[argument] = (
                 Reg(number) if number < integers else View(number - integers, Imm(0), stable=True)
@@ -169,9 +167,7 @@ class _Lowering:
         self.values[op.result] = View(register, Imm(0))
 
     def _subview(self, op: ir.OpView) -> None:
-        self.values[op.result] = self.builder.subview(
-            self._view(op.source), self._int(op.offset)
-        )
+        self.values[op.result] = self.builder.subview(self._view(op.source), self._int(op.offset))
 
     def _load_global(self, op: ir.OpView) -> None:
         register = self.builder.register("b")

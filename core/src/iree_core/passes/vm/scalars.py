@@ -104,9 +104,7 @@ def _zero_extended(builder: FunctionBuilder, value: Int, bits: int) -> Int:
     return builder.compute("and", value, Imm((1 << bits) - 1))
 
 
-def _unsigned(
-    builder: FunctionBuilder, name: str, operands: list[Scalar], op: ir.OpView
-) -> Scalar:
+def _unsigned(builder: FunctionBuilder, name: str, operands: list[Scalar], op: ir.OpView) -> Scalar:
     kind = op.results[0].type
     bits = _bits(kind)
     left, right = (_zero_extended(builder, o, bits) for o in _ints(operands))
@@ -122,9 +120,7 @@ def _unsigned(
     return builder.wrap(builder.compute(_UNSIGNED[name], left, right), bits)
 
 
-def _one_bit(
-    builder: FunctionBuilder, name: str, operands: list[Scalar], op: ir.OpView
-) -> Scalar:
+def _one_bit(builder: FunctionBuilder, name: str, operands: list[Scalar], op: ir.OpView) -> Scalar:
     left, right = _ints(operands)
     if name in ("arith.addi", "arith.subi"):
         return builder.compute("xor", left, right)
@@ -137,9 +133,7 @@ def _one_bit(
     )
 
 
-def _compare(
-    builder: FunctionBuilder, predicate: int, left: Int, right: Int, bits: int
-) -> Int:
+def _compare(builder: FunctionBuilder, predicate: int, left: Int, right: Int, bits: int) -> Int:
     if predicate >= 6 and bits == 64:
         # Flipping the sign bit maps the unsigned order to the signed one.
         left = builder.compute("xor", left, Imm(_LOWEST))
