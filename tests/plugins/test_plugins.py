@@ -269,3 +269,29 @@ print(p.infos("plugin")[0].state, p.infos("plugin")[0].cause)
         "[]",
         "broken ZeroDivisionError: division by zero.",
     ]
+
+
+def test_dispatches_are_observed_while_a_plugin_wants_to_know(site: Site, tmp_path: Path) -> None:
+    code = """
+from iree_core.hookspecs import hookimpl
+
+@hookimpl
+def iree_observe_dispatch(event):
+    print(event.name, event.device, event.work_items > 0, event.seconds > 0)
+"""
+    site.install("fake-observer", "[iree.plugins]\nobserver = fake_observer\n", code)
+    source = """
+func.func @main(%x: tensor<?x4xf32>, %w: tensor<4x4xf32>) -> tensor<?x4xf32> {
+  %0 = stablehlo.dot %x, %w : (tensor<?x4xf32>, tensor<4x4xf32>) -> tensor<?x4xf32>
+  return %0 : tensor<?x4xf32>
+}
+"""
+    script = f"""
+import iree_core, numpy as np
+module = iree_core.load(iree_core.compile({str(tmp_path / "m.mlir")!r}), device="local-task")
+y = module.main(np.ones((3, 4), np.float32), np.eye(4, dtype=np.float32))
+print(np.asarray(y).sum())
+"""
+    (tmp_path / "m.mlir").write_text(source)
+    done = site.run("-c", script)
+    assert done.stdout.splitlines() == ["main_dispatch_0 local-task True True", "12.0"], done.stderr

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     import click
 
     from iree_core.hal import Driver
+    from iree_core.hal.observe import DispatchEvent
     from iree_core.interfaces import Backend, Frontend, Target
     from iree_core.passes.manager import Pass, PassEvent
 
@@ -128,6 +129,19 @@ def iree_observe_pass(event: PassEvent) -> None:
     Args:
         event: the phase, the pass, the seconds it took, and the module, which must not be
             changed.
+    """
+
+
+@hookspec
+def iree_observe_dispatch(event: DispatchEvent) -> None:
+    """Look at a dispatch that has run. Group ``iree.plugins``.
+
+    Called in the process and thread that called the module's function, after each dispatch.
+    While any plugin implements this hook, dispatches run one at a time and are waited for, so
+    that their times add up; a call takes longer than without.
+
+    Args:
+        event: the entry point's name, the device, the number of work items and the seconds.
     """
 
 

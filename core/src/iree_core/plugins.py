@@ -115,10 +115,8 @@ class Plugins:
         Raises:
             IreeError: a plugin raised it on purpose.
         """
-        for info in self.infos("plugin"):
-            if info.state == "available":
-                self._attempt(info, partial(self._register, info))
         results = []
+        self.listens(hook)
         for implementation in reversed(getattr(self._manager.hook, hook).get_hookimpls()):
             info = self._owner(implementation.plugin)
             if info.state != "loaded":
@@ -128,6 +126,13 @@ class Plugins:
             if value is not None:
                 results.append(value)
         return results
+
+    def listens(self, hook: str) -> bool:
+        """Tell whether any plugin implements ``hook``, after loading those of ``iree.plugins``."""
+        for info in self.infos("plugin"):
+            if info.state == "available":
+                self._attempt(info, partial(self._register, info))
+        return bool(getattr(self._manager.hook, hook).get_hookimpls())
 
     def check(self, info: PluginInfo) -> PluginInfo:
         """Try whether a plugin loads, for listings; its ``info`` says how it went."""

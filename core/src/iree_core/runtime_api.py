@@ -11,6 +11,7 @@ from typing import Any
 
 from iree_core.errors import InvocationError, ModuleFileError
 from iree_core.hal import Buffer, Device
+from iree_core.hal.observe import observed
 from iree_core.hal.registry import choose_device, open_device
 from iree_core.modulefile import ModuleFile, Variant
 from iree_core.vm import arguments
@@ -117,7 +118,7 @@ class LoadedModule:
             executable = device.load_executable(
                 file.image(self._variant), info.entries, format=info.format
             )
-        self._instance = Instance(program, device, executable, file.constants)
+        self._instance = Instance(program, observed(device), executable, file.constants)
         self._functions = {
             body.name: Function(self._instance, number)
             for number, body in public_functions(program)
