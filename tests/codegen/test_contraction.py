@@ -9,6 +9,7 @@ import pytest
 from harness import run_kernel
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from iree_core.codegen import CpuModel, Kernel, build_kernel
 from iree_core.codegen.blocking import packing_for
 

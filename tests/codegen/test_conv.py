@@ -9,6 +9,7 @@ import pytest
 from harness import run_kernel
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from iree_core.codegen import CpuModel, Kernel
 from iree_core.codegen.blocking import packing_for
 from iree_core.codegen.contraction import build, match_contraction
@@ -126,7 +127,7 @@ class Window:
         def dims(at: int) -> str:
             if not count:
                 return ""
-            order = [d for d in ("nhw" if self.order == "nhwc" else "nhw") if d in self.dynamic]
+            order = [d for d in "nhw" if d in self.dynamic]
             numbers = ", ".join(str(at + self.dynamic.index(d)) for d in order)
             return f" {{flow.dims = array<i64: {numbers}>}}"
 

@@ -79,8 +79,9 @@ def register_rows(cpu: CpuModel, vectors: int, extent: int | None, window: int =
     """Return how many rows a register tile has.
 
     All accumulators, ``window`` registers per vector of the other operand and two for elements
-    on their way must fit. Of the heights near that, the one that leaves the smallest remainder of ``extent``
-    is taken (None: not known, then a power of two, so that halves cover every remainder).
+    on their way must fit. Of the heights near that, the one that leaves the smallest remainder
+    of ``extent`` is taken (None: not known, then a power of two, so that halves cover every
+    remainder).
     """
     most = max(1, (cpu.vector_registers - window * vectors - 2) // vectors)
     best = 8 if most >= 8 else 4 if most >= 4 else 1

@@ -20,7 +20,7 @@ from iree_core.ir import arith, ir, memref
 from iree_core.layout import layout_of
 
 if TYPE_CHECKING:
-    from iree_core.codegen.contraction import Contraction
+    from iree_core.codegen.contraction_analysis import Contraction
 
 _MOST_UNROLLED = 11
 _SECOND_LEVEL = 2
@@ -371,9 +371,9 @@ class Window:
             return Axis(dim, size, True, None, lambda k: self._active(slide, k), sweep)
         if slide is not None and slide.parallel != c.row:
             return Axis(dim, self.sizes[dim], False, lambda base: self._bounds(slide, base))
-        sweep = self._shared_by_rows(dim)
-        if sweep is not None and size is not None and size <= _MOST_UNROLLED:
-            return Axis(dim, size, True, sweep=sweep)
+        shared = self._shared_by_rows(dim)
+        if shared is not None and size is not None and size <= _MOST_UNROLLED:
+            return Axis(dim, size, True, sweep=shared)
         return Axis(dim, self.sizes[dim])
 
     def _shared_by_rows(self, dim: int) -> tuple[int, int] | None:

@@ -165,10 +165,9 @@ def _expand(
 
 def split(builder: KernelBuilder, index: Index, size: int, width: int) -> tuple[Index, Index]:
     """Return quotient and remainder of a coordinate; aligned lanes stay evenly spaced."""
-    if index.vec is None and index.step == 1 and size % width == 0:
-        if is_multiple(index.base, width):
-            quotient = builder.div(index.base, size)
-            return Index(quotient), Index(builder.mod(index.base, size), 1)
+    even = index.vec is None and index.step == 1 and size % width == 0
+    if even and is_multiple(index.base, width):
+        return Index(builder.div(index.base, size)), Index(builder.mod(index.base, size), 1)
     return builder.index_split(index, size, width)
 
 
