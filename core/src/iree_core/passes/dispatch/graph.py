@@ -29,6 +29,8 @@ ATOMIC_ATTRIBUTE = "flow.atomic"
 # Constants of at most this many elements are repeated in every dispatch that uses them.
 MAX_INLINE_ELEMENTS = 16
 
+RESHAPES = ("tensor.expand_shape", "tensor.collapse_shape")
+
 OUTSIDE = -1
 """Stands for the producer of a value that is defined outside the block."""
 
@@ -81,6 +83,8 @@ def build_graph(block: ir.Block, decoder: Decoder, sizes: Sizes) -> list[Node]:
             operands += tuple(captured_values(op))
         node = Node(index, op, Kind.HOST, operands)
         node.producers = tuple(producer.get(value, OUTSIDE) for value in operands)
+        if op.name in RESHAPES and _reshapes_view(node, nodes):
+            node.kind = Kind.VIEW
         _classify(node, decoder, sizes)
         for number in dict.fromkeys(node.producers):
             if number != OUTSIDE:
@@ -89,6 +93,19 @@ def build_graph(block: ir.Block, decoder: Decoder, sizes: Sizes) -> list[Node]:
             producer[result] = index
         nodes.append(node)
     return nodes
+
+
+def _reshapes_view(node: Node, nodes: Sequence[Node]) -> bool:
+    """Whether a reshape is better read through than done on the host.
+
+    That is so behind a broadcast or transposition that nobody needs stored, as long as the
+    last dimension, along which vectors run, is not involved.
+    """
+    source = node.producers[0]
+    if source == OUTSIDE or nodes[source].kind is not Kind.VIEW or nodes[source].loops is None:
+        return False
+    last = list(node.op.attributes["reassociation"])[-1:]
+    return bool(last) and len(last[0]) == 1
 
 
 def _classify(node: Node, decoder: Decoder, sizes: Sizes) -> None:
