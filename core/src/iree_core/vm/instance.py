@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from iree_core.errors import DeviceError
 from iree_core.hal import Buffer, CommandBuffer, Device, Executable
-from iree_core.vm import verify
 from iree_core.vm.program import Function, Program
 from iree_core.vm.translate import Translated, translate
 
@@ -176,8 +175,3 @@ def _stateful_functions(program: Program) -> set[int]:
 def public_functions(program: Program) -> list[tuple[int, Function]]:
     """Return the functions a user can call, with their numbers."""
     return [(n, function) for n, function in enumerate(program.functions) if function.public]
-
-
-def input_dimensions(function: Function) -> list[str]:
-    """Return the names of the dimensions a call takes, in register order."""
-    return verify.dimension_names(function)

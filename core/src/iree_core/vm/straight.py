@@ -7,6 +7,7 @@ addresses. Whatever a function does not fit here runs as :mod:`iree_core.vm.tran
 
 from __future__ import annotations
 
+import ctypes
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -155,72 +156,100 @@ def _nbytes(type_: TensorType) -> int:
 
 
 def _emit(
-    function: Function,
-    plan: _Plan,
-    convert: Sequence[Callable[[Any], NDArray]],
+    function: Function, plan: _Plan, convert: Sequence[Callable[[Any], NDArray]]
 ) -> Callable[..., Any]:
     """Write the function as Python source and compile it; it uses generated names only."""
-    inputs, outputs = range(len(function.inputs)), range(len(function.outputs))
-    frames = _Frames(plan)
     missing = object()
 
     def bind(values: tuple, named: dict[str, Any]) -> tuple:
         return arguments.bind(function, [v for v in values if v is not missing], named)
 
+    frames = _Frames(plan)
     scope: dict[str, Any] = {
         "missing": missing, "bind": bind, "ndarray": np.ndarray, "empty": np.empty,
         "address_of": address_of, "aligned": _aligned_result, "idle": frames.idle,
         "make_frame": frames.make,
     }  # fmt: skip
-    names = [f"a{n}" for n in inputs]
+    lines = [
+        *_bind_lines(len(function.inputs)),
+        *_input_lines(function, convert, scope),
+        *_result_lines(function, plan, scope),
+        "try:",
+        "    frame = idle.pop()",
+        "except IndexError:",
+        "    frame = make_frame()",
+        *_execute_lines(plan, scope),
+        "idle.append(frame)",
+        f"return {', '.join(f'r{n}' for n in range(len(function.outputs)))}"
+        if function.outputs
+        else "return ()",
+    ]
     # Positional only, so that keywords are the model's own names, whatever they are.
-    parameters = [*(f"{name}=missing" for name in names), *(["/"] if names else [])]
-    parameters += ["*more", "**named"]
-    lines = [f"def call({', '.join(parameters)}):"]
-    wrong = " or ".join(["more", "named", *(f"{name} is missing" for name in names[-1:])])
-    every = "".join(f"{name}, " for name in names)
-    lines += [f"    if {wrong}:"]
-    lines += [f"        {f'({every}) = ' if names else ''}bind(({every}*more), named)"]
+    parameters = [f"a{n}=missing" for n in range(len(function.inputs))]
+    parameters += [*(["/"] if parameters else []), "*more", "**named"]
+    text = "\n    ".join([f"def call({', '.join(parameters)}):", *lines])
+    exec(compile(text + "\n", f"<call of {function.name!r}>", "exec"), scope)
+    return scope["call"]
+
+
+def _bind_lines(count: int) -> list[str]:
+    """Bind in full only what is not simply the right number of positional arguments."""
+    every = "".join(f"a{n}, " for n in range(count))
+    unusual = " or ".join(["more", "named", *([f"a{count - 1} is missing"] if count else [])])
+    target = f"({every}) = " if count else ""
+    return [f"if {unusual}:", f"    {target}bind(({every}*more), named)"]
+
+
+def _input_lines(
+    function: Function, convert: Sequence[Callable[[Any], NDArray]], scope: dict[str, Any]
+) -> list[str]:
+    """Check type, shape and layout; an array that differs is converted, or refused, slowly."""
+    lines = []
     for n, type_ in enumerate(function.inputs):
         scope |= {f"convert{n}": convert[n], f"in_type{n}": dtypes.to_numpy(type_.dtype)}
         lines += [
-            f"    if type(a{n}) is not ndarray or a{n}.dtype is not in_type{n} "
+            f"if type(a{n}) is not ndarray or a{n}.dtype is not in_type{n} "
             f"or a{n}.shape != {type_.shape!r} or not a{n}.flags.c_contiguous:",
-            f"        a{n} = convert{n}(a{n})",
+            f"    a{n} = convert{n}(a{n})",
+            f"q{n} = address_of(a{n})",
         ]
-    places = {value.number: n for n, (value, _) in enumerate(plan.results)}
-    for n, type_ in enumerate(function.outputs):
-        size = plan.sizes[plan.results[n][0].number]
-        scope |= {f"out_type{n}": dtypes.to_numpy(type_.dtype)}
-        plain = size < ALIGNED_FROM and plan.results[n][1] == 0 and size == _nbytes(type_)
-        if plain:
-            lines += [
-                f"    r{n} = empty({type_.shape!r}, out_type{n})",
-                f"    p{n} = address_of(r{n})",
-            ]
+    return lines
+
+
+def _result_lines(function: Function, plan: _Plan, scope: dict[str, Any]) -> list[str]:
+    """Allocate the results."""
+    lines = []
+    for n, (type_, (value, offset)) in enumerate(zip(function.outputs, plan.results, strict=True)):
+        scope[f"out_type{n}"] = dtypes.to_numpy(type_.dtype)
+        size, nbytes = plan.sizes[value.number], _nbytes(type_)
+        if size < ALIGNED_FROM and offset == 0 and size == nbytes:
+            lines.append(f"r{n} = empty({type_.shape!r}, out_type{n})")
+            lines.append(f"p{n} = address_of(r{n})")
         else:
-            spec = f"{size}, {plan.results[n][1]}, {_nbytes(type_)}, out_type{n}, {type_.shape!r}"
-            lines += [f"    r{n}, p{n} = aligned({spec})"]
-    lines += ["    try:", "        frame = idle.pop()", "    except IndexError:"]
-    lines += ["        frame = make_frame()"]
-    used = {v.number for _, values, _ in plan.executes for v in values if v.kind == "input"}
-    lines += [f"    q{n} = address_of(a{n})" for n in sorted(used)]
+            arguments_ = f"{size}, {offset}, {nbytes}, out_type{n}, {type_.shape!r}"
+            lines.append(f"r{n}, p{n} = aligned({arguments_})")
+    return lines
+
+
+def _execute_lines(plan: _Plan, scope: dict[str, Any]) -> list[str]:
+    """Fill in the addresses that differ from call to call and run the command lists."""
+    results = {value.number: n for n, (value, _) in enumerate(plan.results)}
+    lines = []
     for e, (commands, values, _) in enumerate(plan.executes):
         scope |= {f"run{e}": commands.function, f"list{e}": commands.handle}
-        scope |= {f"check{e}": commands.check}
-        lines.append(f"    buffers, params = frame[{e}]")
+        scope[f"check{e}"] = commands.check
+        lines.append(f"buffers, params = frame[{e}]")
         for slot, value in enumerate(values):
             if value.kind == "input":
-                lines.append(f"    buffers[{slot}] = q{value.number}")
-            elif value.kind == "alloc" and value.number in places:
-                lines.append(f"    buffers[{slot}] = p{places[value.number]}")
-        lines += [f"    status = run{e}(list{e}, buffers, params)"]
-        lines += ["    if status:", f"        check{e}(status)"]
-    lines.append("    idle.append(frame)")
-    results = ", ".join(f"r{n}" for n in outputs)
-    lines.append(f"    return {results if len(outputs) == 1 else f'({results})'}")
-    exec(compile("\n".join(lines) + "\n", f"<call of {function.name!r}>", "exec"), scope)
-    return scope["call"]
+                lines.append(f"buffers[{slot}] = q{value.number}")
+            elif value.kind == "alloc" and value.number in results:
+                lines.append(f"buffers[{slot}] = p{results[value.number]}")
+        lines += [
+            f"status = run{e}(list{e}, buffers, params)",
+            "if status:",
+            f"    check{e}(status)",
+        ]
+    return lines
 
 
 class _Frames:
@@ -233,8 +262,6 @@ class _Frames:
 
     def make(self) -> list[tuple[Any, Any]]:
         """Return the C arrays of each execution, filled in as far as calls do not differ."""
-        import ctypes
-
         memory = {
             number: HostBuffer(aligned_empty(size), exclusive=False)
             for number, size in enumerate(self._plan.sizes)
