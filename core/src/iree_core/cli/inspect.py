@@ -9,6 +9,7 @@ import click
 
 from iree_core.cli.listing import table
 from iree_core.compiler_service import format_size
+from iree_core.inspect import describe_plan
 from iree_core.modulefile import ModuleFile, Signature, Variant
 from iree_core.vm.program import (
     Command,
@@ -77,6 +78,10 @@ def _print_variant(module: ModuleFile, variant: Variant, verbose: bool) -> None:
     print("\n  Memory plan")
     for line in table(("function", "arena", "allocated besides"), memory_plan(program)):
         print(f"  {line}")
+    for function in program.functions:
+        print()
+        for line in describe_plan(program, function):
+            print(f"  {line}")
     state = sum(item.nbytes for item in program.globals)
     print(f"  state: {format_size(state)} in {len(program.globals)} variables")
     print(f"  peak beside inputs: {peak(program, sum(p.nbytes for p in module.parameters))}")
