@@ -215,6 +215,9 @@ def _scan() -> Iterator[PluginInfo]:
     roles = {group: role for role, group in GROUPS.items()}
     seen: set[str] = set()
     for distribution in metadata.distributions():
+        # Parsing the metadata of every installed package would cost more than all the rest.
+        if "[iree." not in (distribution.read_text("entry_points.txt") or ""):
+            continue
         try:
             name, version = distribution.name, distribution.version
             if name in seen:
@@ -222,10 +225,9 @@ def _scan() -> Iterator[PluginInfo]:
             seen.add(name)
             points = [point for point in distribution.entry_points if point.group in roles]
         except Exception as error:
-            if "[iree." in (distribution.read_text("entry_points.txt") or ""):
-                where = str(getattr(distribution, "_path", "unknown"))
-                cause = f"its metadata cannot be read ({_summary(error)}). Install it again."
-                yield PluginInfo("plugin", where, where, "?", "broken", cause)
+            where = str(getattr(distribution, "_path", "unknown"))
+            cause = f"its metadata cannot be read ({_summary(error)}). Install it again."
+            yield PluginInfo("plugin", where, where, "?", "broken", cause)
             continue
         for point in points:
             yield PluginInfo(roles[point.group], point.name, name, version, entry_point=point)
