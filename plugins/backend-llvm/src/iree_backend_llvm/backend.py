@@ -49,7 +49,9 @@ class LlvmCpuBackend(Backend):
         cpu = parse_target(target.spec)
         halves = has_half_conversions(cpu)
         text = lower_kernel(kernel, _context(), cpu_model(cpu), halves=halves)
-        binary = llvmir.emit_object(text, cpu.machine(), abi=cpu.abi)
+        binary = llvmir.emit_object(
+            text, cpu.machine(), abi=cpu.abi, vectorize=kernel.schedule == "general"
+        )
         return CompiledDispatch(kernel, binary, kernel.name)
 
     def link(self, dispatches: Sequence[CompiledDispatch], target: Target) -> Executable:
