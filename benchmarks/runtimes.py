@@ -29,6 +29,9 @@ class Runtime(ABC):
         """Compile ahead of time and return what is loaded (the model itself by default)."""
         return model
 
+    def prepare(self, threads: int) -> None:
+        """Import what is needed and open the device; not part of the load time."""
+
     @abstractmethod
     def load(self, built: Path, threads: int, inputs: Inputs) -> Call:
         """Return a function that runs the model once on ``inputs``."""
@@ -45,11 +48,16 @@ class Ours(Runtime):
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         return out
 
+    def prepare(self, threads: int) -> None:
+        from iree_core.hal.registry import open_device
+
+        self.device = "local-sync" if threads == 1 else "local-task"
+        open_device(self.device, threads)
+
     def load(self, built: Path, threads: int, inputs: Inputs) -> Call:
         import iree_core
 
-        device = "local-sync" if threads == 1 else "local-task"
-        main = iree_core.load(built, device=device, threads=threads).main
+        main = iree_core.load(built, device=self.device, threads=threads).main
         arrays = list(inputs.values())
 
         def call() -> Sequence[np.ndarray]:
@@ -81,14 +89,17 @@ class Iree(Runtime):
         subprocess.run([_tool("iree-compile"), str(imported), "-o", str(out), *flags], check=True)
         return out
 
+    def prepare(self, threads: int) -> None:
+        from iree import runtime
+
+        if threads > 1:
+            runtime.flags.parse_flags(f"--task_topology_group_count={threads}")
+        self.config = runtime.Config("local-sync" if threads == 1 else "local-task")
+
     def load(self, built: Path, threads: int, inputs: Inputs) -> Call:
         from iree import runtime
 
-        if threads == 1:
-            config = runtime.Config("local-sync")
-        else:
-            runtime.flags.parse_flags(f"--task_topology_group_count={threads}")
-            config = runtime.Config("local-task")
+        config = self.config
         context = runtime.SystemContext(config=config)
         module = runtime.VmModule.mmap(context.instance, str(built))
         context.add_vm_module(module)
@@ -109,6 +120,9 @@ class OnnxRuntime(Runtime):
 
     name = "ONNX Runtime"
 
+    def prepare(self, threads: int) -> None:
+        import onnxruntime  # noqa: F401
+
     def load(self, built: Path, threads: int, inputs: Inputs) -> Call:
         import onnxruntime
 
@@ -125,10 +139,13 @@ class OpenVino(Runtime):
 
     name = "OpenVINO"
 
-    def load(self, built: Path, threads: int, inputs: Inputs) -> Call:
+    def prepare(self, threads: int) -> None:
         import openvino
 
-        compiled = openvino.Core().compile_model(
+        self.core = openvino.Core()
+
+    def load(self, built: Path, threads: int, inputs: Inputs) -> Call:
+        compiled = self.core.compile_model(
             str(built), "CPU",
             {
                 "INFERENCE_NUM_THREADS": threads,

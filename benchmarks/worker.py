@@ -21,8 +21,10 @@ def main() -> None:
     """Serve one runtime until standard input ends."""
     name, built, model, threads = sys.argv[1:5]
     inputs = example_inputs(Path(model))
+    runtime = RUNTIMES[name]()
+    runtime.prepare(int(threads))
     start = time.perf_counter()
-    call = RUNTIMES[name]().load(Path(built), int(threads), inputs)
+    call = runtime.load(Path(built), int(threads), inputs)
     loaded = time.perf_counter() - start
     results = [np.asarray(r) for r in call()]
     np.savez(sys.argv[5], *results)
