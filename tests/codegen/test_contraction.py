@@ -206,6 +206,12 @@ def test_packed_constant_operand(target: str, m: int, dynamic: str) -> None:
     check(product)
 
 
+@pytest.mark.parametrize("epilogue", ["", "bias"])
+def test_long_reduction_is_done_in_slices(epilogue: str) -> None:
+    small = CpuModel(l2_bytes=16 * 1024)
+    check(Product(45, 70, 300, packed=True, target=small, epilogue=epilogue))
+
+
 def test_transposed_left_operand() -> None:
     check(Product(33, 64, 40, left="km", packed=True))
 

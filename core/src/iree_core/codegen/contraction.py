@@ -83,11 +83,12 @@ def _plan(c: Contraction, cpu: CpuModel) -> Schedule:
     budget = blocking.item_budget(tile_row * prod(heights) * panels)
     panel = _run_time_panel(c, prod(heights))
     packed_rows = _run_time_rows(c, panels)
+    length = _slice(c, cpu, register.columns) if panel is None and packed_rows is None else None
     block = 1
     if c.row is not None:
         least = 64 if panel is None else 256
         wanted = max(least, budget / tile_row)
-        block = blocking.block_rows(cpu, rows, fixed, _row_bytes(c), wanted)
+        block = blocking.block_rows(cpu, rows, fixed, _row_bytes(c, length), wanted)
         if conv.needs_whole_row(c):
             block = -(-c.extent(c.row) // rows) * rows
     height = 1 if c.row is None else min(block, c.extent(c.row))
@@ -114,7 +115,7 @@ def _plan(c: Contraction, cpu: CpuModel) -> Schedule:
     if packed_rows is not None:
         scratch = scratch + _block_bytes(c, packed_rows, block)
     grain = blocking.grain_for(cost * group)
-    return Schedule(register, block, group, counts, grain, grid, panel, packed_rows, scratch)
+    return Schedule(register, block, group, counts, grain, grid, length, panel, packed_rows, scratch)
 
 
 def _bytes_per_element(c: Contraction) -> int:
@@ -213,15 +214,31 @@ def _run_time_panel(c: Contraction, rows: int) -> Panel | None:
     return None
 
 
-def _row_bytes(c: Contraction) -> int | None:
-    """Return how many bytes of cache a row of the row dimension needs, if that is known."""
+def _slice(c: Contraction, cpu: CpuModel, columns: int) -> int | None:
+    """Return how much of a long reduction to do at a time.
+
+    Where a panel takes more than half of the L2 cache, slices of it take at most a quarter, if
+    there are rows enough to use them again.
+    """
+    if len(c.reductions) != 1 or c.row is None or c.extent(c.row) < 32:
+        return None
+    (dim,) = c.reductions
+    extent = c.static(dim)
+    most = cpu.l2_bytes // 4 // (columns * element_bits(accumulator_type(c)) // 8)
+    return None if extent is None or extent <= 2 * most else blocking.even_blocks(extent, most)
+
+
+def _row_bytes(c: Contraction, length: int | None) -> int | None:
+    """Return how many bytes of cache a row of the row dimension needs, if that is known.
+
+    ``length`` is the length of a slice of the reduction, None for all of it.
+    """
     assert c.row is not None
     total = 0
     for maps, operand in zip(c.inputs, c.generic.inputs, strict=True):
         if not any(form.factor(c.row) for form in maps) or not hasattr(operand.type, "rank"):
             continue
-        size = element_bits(operand.type.element_type) // 8
-        for d in {d for form in maps for d in form.dims if d in c.reductions}:
-            size *= c.extent(d)
-        total += size
+        loops = {d for form in maps for d in form.dims if d in c.reductions}
+        elements = prod(c.extent(d) for d in loops) if length is None else length
+        total += elements * element_bits(operand.type.element_type) // 8
     return total or None

@@ -10,7 +10,7 @@ from iree_core.codegen.builder import Index, KernelBuilder, Lane, NotScheduled, 
 from iree_core.codegen.contraction_analysis import Contraction, accumulator_type
 from iree_core.codegen.frame import Frame
 from iree_core.codegen.kernel import CpuModel
-from iree_core.codegen.microkernel import Linear, Operand, RegisterTile
+from iree_core.codegen.microkernel import Axis, Linear, Operand, RegisterTile
 from iree_core.codegen.panel import Panel, PanelPacker, RowBlock, RowPacker
 from iree_core.codegen.traits import body_cost, generics
 from iree_core.expr import Expr
@@ -30,6 +30,8 @@ class Schedule:
         panels: panels of a work item.
         depth: iterations of every other parallel loop in a work item.
         grain, grid, scratch: see :class:`iree_core.codegen.kernel.Kernel`.
+        slice: iterations of the only reduction loop after which the next rows follow, where it
+            is too long for the cache.
         panel: the operand that is packed panel by panel, if any.
         block: the operand whose rows are evaluated beforehand, if any.
     """
@@ -40,6 +42,7 @@ class Schedule:
     depth: dict[int, int]
     grain: int
     grid: Expr
+    slice: int | None
     panel: Panel | None
     block: RowBlock | None
     scratch: Expr
@@ -60,6 +63,7 @@ class ContractionLoops:
         self.packer = self._packer()
         self.row_packer = self._row_packer()
         self.staging = self._staging()
+        self.reached: tuple[Scalar, Axis] | None = None
         self.column: Scalar = 0
         self.tile = RegisterTile(
             evaluator=self.evaluator,
@@ -250,17 +254,54 @@ class ContractionLoops:
         if c.row is None:
             self._tile(base, 1, lanes)
             return
-        size = c.static(c.row)
         runs = self.window.runs(s.register.rows)
         if runs is not None:
             for run in runs:
                 self.window.run_start = run.start
                 self._row_run(run.start, run.stop, run.rows, base, lanes)
             return
-        start = b.mul(block, s.rows) if size is None or size > s.rows else 0
-        stop = b.min(b.add(start, s.rows), self.sizes[c.row])
-        if size is not None and size <= s.rows:
-            stop = size
+        size = c.static(c.row)
+        start: Scalar = 0
+        stop: Scalar = size or 0
+        if size is None or size > s.rows:
+            start = b.mul(block, s.rows)
+            stop = b.min(b.add(start, s.rows), self.sizes[c.row])
+        if s.slice is None:
+            self._row_tiles(start, stop, base, lanes)
+        else:
+            self._slices(s.slice, start, stop, base, lanes)
+
+    def _slices(
+        self, length: int, start: Scalar, stop: Scalar, base: dict[int, Scalar], lanes: list[Lane]
+    ) -> None:
+        """Reduce slice by slice, so that one of the panel and of the rows stay in the cache.
+
+        Between slices the accumulators of all rows wait in memory.
+        """
+        b, (dim,) = self.b, self.c.reductions
+        init = self.c.generic.outputs[0]
+
+        def clear(position: list[Index], lane: Lane, at: ir.Value) -> None:
+            value = self._to_accumulator(self.evaluator.value(init, position, lane))
+            vector.StoreOp(b.splat(value, lane.width), self.staging, [at])
+
+        def reduce(k: Scalar, _: list[ir.Value]) -> list[ir.Value]:
+            end = b.min(b.add(k, length), self.sizes[dim])
+            self.reached = (start, Axis(dim, self.sizes[dim], bounds=lambda _: (k, end)))
+            self._row_tiles(start, stop, base, lanes)
+            self.reached = None
+            return []
+
+        self._each_staged(start, stop, base, lanes, clear)
+        self._loop(0, self.sizes[dim], length, reduce)
+        self._each_staged(start, stop, base, lanes, self._store_staged)
+
+    def _row_tiles(
+        self, start: Scalar, stop: Scalar, base: dict[int, Scalar], lanes: list[Lane]
+    ) -> None:
+        """Cover rows ``start..stop`` with register tiles."""
+        b, c, s = self.b, self.c, self.s
+        size = None if c.row is None else c.static(c.row)
         rows = s.register.rows
         if size is not None and size % rows == 0:
             self._row_run(start, stop, rows, base, lanes)
@@ -304,16 +345,18 @@ class ContractionLoops:
         self.b.select_branch(interior, [], lambda: side(False), lambda: side(True))
 
     def _plain_tile(self, base: Mapping[int, Scalar], rows: int, lanes: list[Lane]) -> None:
-        c, b = self.c, self.b
         spots = [(r, v) for r in range(rows) for v in range(len(lanes))]
+        phases = max(1, 8 // len(spots))
         self.window.enter(base, rows)
+        if self.reached is not None:
+            self._slice_tile(base, rows, lanes, phases, *self.reached)
+            return
         positions = [self._position(base, r, v, lanes) for r, v in spots]
-        init = c.generic.outputs[0]
+        init = self.c.generic.outputs[0]
         initial = []
         for (_, v), position in zip(spots, positions, strict=True):
             value = self.evaluator.value(init, position, lanes[v])
-            initial.append(b.splat(self._to_accumulator(value), lanes[v].width))
-        phases = max(1, 8 // len(spots))
+            initial.append(self.b.splat(self._to_accumulator(value), lanes[v].width))
         axes = self.window.axes(rows)
         accumulators = self.tile.emit(base, rows, lanes, initial, axes, phases)
         if self.staging is not None and rows > 1:
@@ -322,13 +365,45 @@ class ContractionLoops:
         for (_, v), position, value in zip(spots, positions, accumulators, strict=True):
             self._store(position, lanes[v], value)
 
+    def _slice_tile(
+        self,
+        base: Mapping[int, Scalar],
+        rows: int,
+        lanes: list[Lane],
+        phases: int,
+        first: Scalar,
+        axis: Axis,
+    ) -> None:
+        """Add one slice of the reduction to the accumulators in memory."""
+        b, row = self.b, self.c.row
+        assert row is not None
+        below = b.sub(base[row], first)
+        places = [
+            self._staged(b.add(below, r), lanes, v) for r in range(rows) for v in range(len(lanes))
+        ]
+        kind = ir.VectorType.get([lanes[0].width], self.kind)
+        initial = [vector.LoadOp(kind, self.staging, [at]).result for at in places]
+        accumulators = self.tile.emit(base, rows, lanes, initial, [axis], phases)
+        for at, value in zip(places, accumulators, strict=True):
+            vector.StoreOp(value, self.staging, [at])
+
     def _staging(self) -> ir.Value | None:
-        """Allocate room for a tile if its epilogue is too long to repeat for every register."""
+        """Allocate room for accumulators if they must leave the registers before the epilogue.
+
+        They must between slices of the reduction, and if the epilogue is too long to repeat for
+        every register.
+        """
         cost = sum(body_cost(op) for op in generics(self.c.dispatch) if op != self.c.generic)
-        if cost < _LONG_EPILOGUE or self.c.row is None:
+        if self.c.row is None or (cost < _LONG_EPILOGUE and self.s.slice is None):
             return None
-        size = self.s.register.rows * self.s.register.columns
+        rows = self.s.register.rows if self.s.slice is None else self.s.rows
+        size = rows * self.s.register.columns
         return memref.AllocaOp(ir.MemRefType.get([size], self.kind), [], []).result
+
+    def _staged(self, row: Scalar, lanes: list[Lane], number: int) -> ir.Value:
+        """Return where a vector of a row is staged."""
+        before = sum(lane.width for lane in lanes[:number])
+        return self.b.value(self.b.add(self.b.mul(row, self.s.register.columns), before))
 
     def _store_by_rows(
         self,
@@ -338,24 +413,37 @@ class ContractionLoops:
         accumulators: Sequence[ir.Value],
     ) -> None:
         """Park a tile in memory and run the epilogue in a loop over its rows."""
-        b, row = self.b, self.c.row
-        assert row is not None and self.staging is not None
-        starts = [sum(lane.width for lane in lanes[:v]) for v in range(len(lanes))]
-        width = self.s.register.columns
+        row = self.c.row
+        assert row is not None
         for number, value in enumerate(accumulators):
             r, v = divmod(number, len(lanes))
-            vector.StoreOp(value, self.staging, [b.value(r * width + starts[v])])
+            vector.StoreOp(value, self.staging, [self._staged(r, lanes, v)])
+        stop = self.b.add(base[row], rows)
+        self._each_staged(base[row], stop, base, lanes, self._store_staged)
+
+    def _each_staged(
+        self,
+        start: Scalar,
+        stop: Scalar,
+        base: Mapping[int, Scalar],
+        lanes: list[Lane],
+        visit: Callable[[list[Index], Lane, ir.Value], None],
+    ) -> None:
+        """Emit a loop over rows ``start..stop``, staged from the first on."""
+        b, row = self.b, self.c.row
+        assert row is not None
 
         def body(r: Scalar, _: list[ir.Value]) -> list[ir.Value]:
-            here = {**base, row: b.add(base[row], r)}
+            here = {**base, row: b.add(start, r)}
             for v, lane in enumerate(lanes):
-                at = b.value(b.add(b.mul(r, width), starts[v]))
-                kind = ir.VectorType.get([lane.width], self.kind)
-                value = vector.LoadOp(kind, self.staging, [at]).result
-                self._store(self._position(here, 0, v, lanes), lane, value)
+                visit(self._position(here, 0, v, lanes), lane, self._staged(r, lanes, v))
             return []
 
-        self._loop(0, rows, 1, body)
+        self._loop(0, b.sub(stop, start), 1, body)
+
+    def _store_staged(self, position: list[Index], lane: Lane, at: ir.Value) -> None:
+        kind = ir.VectorType.get([lane.width], self.kind)
+        self._store(position, lane, vector.LoadOp(kind, self.staging, [at]).result)
 
     def _position(
         self, base: Mapping[int, Scalar], row: int, vector: int, lanes: list[Lane]
