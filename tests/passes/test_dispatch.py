@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from .globalopt_kit import count, elementwise, make_state, run
 
 from iree_core.passes import dispatch, globalopt
+
+from .globalopt_kit import count, elementwise, make_state, run
 
 EXP = "%r = math.exp %a : f32"
 TANH = "%r = math.tanh %a : f32"

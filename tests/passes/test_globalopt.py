@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
-from .globalopt_kit import count, make_state, run
 
 from iree_core.passes import globalopt
 from iree_core.passes.globalopt.absorb_reshapes import AbsorbReshapes
 from iree_core.passes.globalopt.canonical import GENERALIZE, RestoreFills
 from iree_core.passes.globalopt.channels_last import ChannelsLast
 from iree_core.passes.globalopt.evaluate_parameters import EvaluateParameters
+from iree_core.passes.globalopt.fold_scale_shift import FoldScaleShift
 from iree_core.passes.globalopt.fold_transposes import FoldTransposes
 from iree_core.passes.globalopt.inline_splats import InlineSplats
 from iree_core.passes.globalopt.merge_contractions import MergeContractions
 from iree_core.passes.globalopt.pack_weights import PackWeights
 from iree_core.passes.globalopt.scale_after import ScaleAfterContraction
+
+from .globalopt_kit import count, make_state, run
 
 CANONICAL = [GENERALIZE, RestoreFills()]
 
@@ -296,3 +298,33 @@ def test_weights_are_packed_with_lanes_along_the_output() -> None:
 def test_level_0_only_brings_the_module_into_canonical_form() -> None:
     names = [item.name for item in globalopt.passes(make_state(opt_level=0))]
     assert names == ["generalize", "restore-fills", "clean-up"]
+
+
+def test_batch_normalisation_folds_into_weights_and_bias() -> None:
+    text, state = run(
+        f"""func.func @f(%x: tensor<4x8xf32>) -> tensor<4x64xf32> {{
+          %w = "flow.parameter"() {{key = "w"}} : () -> tensor<8x64xf32>
+          %b = "flow.parameter"() {{key = "b"}} : () -> tensor<64xf32>
+          %b2 = "flow.parameter"() {{key = "b2"}} : () -> tensor<64xf32>
+          {MATMUL}
+          %p = linalg.matmul ins(%x, %w : tensor<4x8xf32>, tensor<8x64xf32>)
+              outs(%f : tensor<4x64xf32>) -> tensor<4x64xf32>
+          %n = linalg.generic {{indexing_maps = [#ij, #j, #j, #ij],
+              iterator_types = ["parallel", "parallel"]}}
+              ins(%p, %b, %b2 : tensor<4x64xf32>, tensor<64xf32>, tensor<64xf32>)
+              outs(%e : tensor<4x64xf32>) {{
+            ^bb0(%a: f32, %c: f32, %d: f32, %o: f32):
+              %s = arith.mulf %d, %d : f32
+              %t = arith.subf %a, %c : f32
+              %r = arith.mulf %t, %s : f32
+              linalg.yield %r : f32 }} -> tensor<4x64xf32>
+          return %n : tensor<4x64xf32> }}""",
+        [*CANONICAL, FoldScaleShift(), globalopt.CLEAN_UP],
+    )
+    assert count(text)["linalg.generic"] == 2
+    assert "arith.subf" not in text
+    keys = [part.split('"')[0] for part in text.split('key = "')[1:]]
+    read = {state.parameters.shape(key): state.parameters.read(key) for key in keys}
+    scale = state.parameters.read("b2") ** 2
+    np.testing.assert_allclose(read[8, 64], state.parameters.read("w") * scale, rtol=1e-6)
+    np.testing.assert_allclose(read[64,], -state.parameters.read("b") * scale, rtol=1e-6)

@@ -48,7 +48,8 @@ class DeduplicateDispatches:
 def _text(op: ir.Operation) -> str:
     """Return the text of a function without its name and origin."""
     name = op.attributes["sym_name"]
-    origin = op.attributes[ORIGIN] if ORIGIN in op.attributes else None
+    has_origin = ORIGIN in op.attributes
+    origin = op.attributes[ORIGIN] if has_origin else None
     op.attributes["sym_name"] = ir.StringAttr.get("_")
     if origin is not None:
         del op.attributes[ORIGIN]

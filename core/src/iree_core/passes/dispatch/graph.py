@@ -129,9 +129,9 @@ def _classify(node: Node, decoder: Decoder, sizes: Sizes) -> None:
         node.kind = Kind.VIEW if len(list(op.regions[0].blocks[0].operations)) == 1 else Kind.ATOMIC
     elif name in ("tensor.concat", "tensor.insert_slice"):
         node.kind = Kind.MOVE
-    elif name in ("tensor.generate", "tensor.gather", "tensor.scatter"):
-        node.kind = Kind.ATOMIC
-    elif name.startswith("linalg.") and op.results:
+    elif name in ("tensor.generate", "tensor.gather", "tensor.scatter") or (
+        name.startswith("linalg.") and op.results
+    ):
         node.kind = Kind.ATOMIC
 
 

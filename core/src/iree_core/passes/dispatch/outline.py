@@ -23,7 +23,7 @@ from iree_core.dialects import flow
 from iree_core.errors import CompileError
 from iree_core.ir import arith, func, ir, tensor
 from iree_core.passes.diagnostics import describe_location
-from iree_core.passes.dispatch.graph import MAX_INLINE_ELEMENTS, OUTSIDE, Node, build_graph
+from iree_core.passes.dispatch.graph import MAX_INLINE_ELEMENTS, Node, build_graph
 from iree_core.passes.dispatch.grouping import Group, Grouper
 from iree_core.passes.dispatch.inlining import complete_groups
 from iree_core.passes.dispatch.sizes import (
@@ -196,7 +196,10 @@ class _Outliner:
         block = function.add_entry_block()
         with ir.InsertionPoint(block):
             values = _bind_arguments(call, block)
-            operations = [*call.remade, *(nodes[i].op for i in _structural_order(call.group, nodes))]
+            operations = [
+                *call.remade,
+                *(nodes[i].op for i in _structural_order(call.group, nodes)),
+            ]
             for op in operations:
                 clone_into(op, values)
             func.ReturnOp([values[r] for r in call.results])

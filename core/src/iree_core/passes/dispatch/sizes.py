@@ -72,7 +72,8 @@ def resolve_sizes(module: ir.Module) -> Sizes:
     context = module.context
     allowed, context.allow_unregistered_dialects = context.allow_unregistered_dialects, True
     run_pipeline(module, _RESOLVE, verify=False)
-    if any([_merge_named_dims(function) for function in host_functions(module)]):
+    merged = [_merge_named_dims(function) for function in host_functions(module)]
+    if any(merged):
         run_pipeline(module, "builtin.module(canonicalize,cse)", verify=False)
     context.allow_unregistered_dialects = allowed
     sizes: Sizes = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import TypeAlias
 
 from iree_core.ir import ir, linalg, tensor
 from iree_core.passes.dispatch.structure import nested_operations
@@ -19,7 +20,7 @@ from iree_core.passes.globalopt.generics import (
 )
 from iree_core.passes.state import CompilationState
 
-Size = int | ir.Value
+Size: TypeAlias = "int | ir.Value"
 Splits = tuple[tuple[Size, ...] | None, ...]
 """Per dimension of a tensor: the sizes it is split into, None where it stays."""
 
@@ -137,12 +138,14 @@ def _cancels(collapse: ir.Operation, splits: Splits) -> bool:
 
 
 def _same_static(source: ir.Value, dim: int, size: Size) -> bool:
-    return isinstance(size, int) and not source.type.is_dynamic_dim(dim) and (
-        source.type.shape[dim] == size
+    return (
+        isinstance(size, int)
+        and not source.type.is_dynamic_dim(dim)
+        and (source.type.shape[dim] == size)
     )
 
 
-def size_root(value: ir.Value, dim: int) -> tuple[ir.Value, int]:
+def size_root(value: ir.Value, dim: int) -> tuple[ir.Value, int] | int:
     """Return where the size of a dimension comes from: a value and, for a tensor, its dimension."""
     op = owner_of(value)
     if op is None:
@@ -278,7 +281,11 @@ def _expand_before_slice(op: ir.Operation) -> ir.Value | None:
     source = ir.RankedTensorType(cut.operands[0].type)
     offsets, strides = (_static(cut, name) for name in ("static_offsets", "static_strides"))
     unknown = ir.ShapedType.get_dynamic_size()
-    if source.rank != cut.results[0].type.rank or unknown in offsets or any(s != 1 for s in strides):
+    if (
+        source.rank != cut.results[0].type.rank
+        or unknown in offsets
+        or any(s != 1 for s in strides)
+    ):
         return None
     target = ir.RankedTensorType(op.results[0].type)
     shape: list[int] = []
@@ -289,9 +296,12 @@ def _expand_before_slice(op: ir.Operation) -> ir.Value | None:
         if len(group) == 1:
             shape.append(source.shape[dim])
             sizes += [_dim(cut.operands[0], dim)] if source.is_dynamic_dim(dim) else []
-        elif source.is_dynamic_dim(dim) or any(target.is_dynamic_dim(d) for d in group):
-            return None
-        elif source.shape[dim] % inner or offsets[dim] % inner:
+        elif (
+            source.is_dynamic_dim(dim)
+            or any(target.is_dynamic_dim(d) for d in group)
+            or source.shape[dim] % inner
+            or offsets[dim] % inner
+        ):
             return None
         else:
             shape += [source.shape[dim] // inner, *(target.shape[d] for d in group[1:])]

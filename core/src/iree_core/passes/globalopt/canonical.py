@@ -36,9 +36,7 @@ class RestoreFills:
 
     def run(self, module: ir.Module, state: CompilationState) -> None:
         """Rewrite all generics of ``module``."""
-        generics = [
-            op for op in nested_operations(module.operation) if op.name == "linalg.generic"
-        ]
+        generics = [op for op in nested_operations(module.operation) if op.name == "linalg.generic"]
         for op in generics:
             if _spreads_scalar(op):
                 _to_fill(op)

@@ -129,7 +129,9 @@ class _Layouts:
             wide = op.name == "tensor.expand_shape"
             groups = groups_of(op)
             split = len(groups) > 2 and groups[0] == [0] and groups[1] == [1, 2]
-            return split and all(len(g) == 1 for g in groups[2:]) and self._is_grouped(source) != wide
+            return (
+                split and all(len(g) == 1 for g in groups[2:]) and self._is_grouped(source) != wide
+            )
         return False
 
     def apply(self) -> None:
@@ -208,7 +210,9 @@ class _Layouts:
             if permutation is None:
                 continue
             results = maps[number].results
-            maps[number] = ir.AffineMap.get(maps[number].n_dims, 0, [results[d] for d in permutation])
+            maps[number] = ir.AffineMap.get(
+                maps[number].n_dims, 0, [results[d] for d in permutation]
+            )
             if result is not None and value not in self.permutations:
                 op.operands[number] = self._permuted_init(value, permutation)
         set_maps(op, maps)
@@ -222,7 +226,9 @@ class _Layouts:
         kind = _permuted(ir.RankedTensorType(value.type), permutation)
         if empty is not None and empty.name == "tensor.empty":
             sizes = iter(list(empty.operands))  # the channels are static: the order is the same
-            dims = [next(sizes) if kind.is_dynamic_dim(d) else kind.shape[d] for d in range(kind.rank)]
+            dims = [
+                next(sizes) if kind.is_dynamic_dim(d) else kind.shape[d] for d in range(kind.rank)
+            ]
         else:
             dims = [
                 tensor.dim(value, arith.constant(ir.IndexType.get(), d))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from iree_core.ir import ir, linalg, tensor
 from iree_core.passes.globalopt.generics import (
@@ -109,7 +110,7 @@ def _read_source(
 
 
 def permutation_of(op: ir.Operation) -> list[int] | None:
-    """Return which dimension of the source each dimension of the result is, if it is a permutation."""
+    """Return which dimension of the source each one of the result is, None if not one to one."""
     read, written = (dim_positions(m) for m in maps_of(op))
     if None in read or None in written or len(read) != len(written):
         return None
@@ -185,7 +186,7 @@ def _sink_below_collapse(
     source = ir.RankedTensorType(op.operands[0].type)
     target = ir.RankedTensorType(reshape.results[0].type)
     groups = [[permutation[d] for d in group] for group in groups_of(reshape)]
-    if not groups or any(b != a + 1 for g in groups for a, b in zip(g, g[1:], strict=False)):
+    if not groups or any(b != a + 1 for g in groups for a, b in pairwise(g)):
         return None
     order = sorted(range(len(groups)), key=lambda g: groups[g][0])
     kind = ir.RankedTensorType.get(

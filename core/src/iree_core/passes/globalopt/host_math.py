@@ -60,6 +60,18 @@ class HostBody:
     steps: tuple[Step, ...]
     result: int
 
+    @property
+    def names(self) -> list[str]:
+        """The operations, in order."""
+        return [name for name, _, _ in self.steps]
+
+    def in_float64(self) -> HostBody:
+        """Return the same body with every floating-point step in float64."""
+        wide = np.dtype(np.float64)
+        steps = tuple((n, a, wide if d.kind == "f" else d) for n, a, d in self.steps)
+        constants = tuple(c.astype(wide) if c.dtype.kind == "f" else c for c in self.constants)
+        return HostBody(constants, steps, self.result)
+
     def run(self, inputs: Sequence[NDArray]) -> NDArray:
         """Evaluate the body on arrays that broadcast against each other."""
         values: list[NDArray] = [*inputs, *self.constants]
@@ -88,7 +100,8 @@ def read_host_body(op: ir.Operation) -> HostBody | None:
             return None
     for operand in (o for operation in operations for o in operation.operands):
         if operand in positions or (
-            not isinstance(operand.owner, ir.Block) and operand.owner.operation in operations
+            not isinstance(operand.owner, ir.Block)
+            and operand.owner.operation in operations
             and operand.owner.operation.name != "arith.constant"
         ):
             continue

@@ -78,9 +78,7 @@ def _layout_for(op: ir.Operation, position: int, cpu: CpuModel) -> PackedLayout 
     return packing_for(cpu, list(value.type.shape), lane_dim, order, bits)
 
 
-def _storage_order(
-    dims: Sequence[int | None], lane_dim: int, reduced: Sequence[int]
-) -> list[int]:
+def _storage_order(dims: Sequence[int | None], lane_dim: int, reduced: Sequence[int]) -> list[int]:
     """Return the dimensions but ``lane_dim``: parallel ones, then in order of reduction loops."""
     others = [d for d in range(len(dims)) if d != lane_dim]
     parallel = [d for d in others if dims[d] not in reduced]

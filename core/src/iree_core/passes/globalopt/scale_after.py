@@ -94,15 +94,16 @@ def _scale_of(op: ir.Operation | None) -> float | None:
         return None
     block = op.regions[0].blocks[0]
     operations = list(block.operations)
-    if not is_elementwise(op) or len(operations) != 2 or operations[0].operation.name != "arith.mulf":
+    names = [operation.operation.name for operation in operations]
+    if not is_elementwise(op) or names != ["arith.mulf", "linalg.yield"]:
         return None
     if operations[1].operands[0] != operations[0].results[0]:
         return None
     for value, other in (tuple(operations[0].operands), tuple(operations[0].operands)[::-1]):
         constant = owner_of(other)
-        if value == block.arguments[0] and constant is not None:
-            if constant.name == "arith.constant":
-                return float(ir.FloatAttr(constant.attributes["value"]).value)
+        is_constant = constant is not None and constant.name == "arith.constant"
+        if value == block.arguments[0] and constant is not None and is_constant:
+            return float(ir.FloatAttr(constant.attributes["value"]).value)
     return None
 
 
