@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.runtime import support
 
 import iree_core
 from iree_core.hal import Device
 from iree_core.hal.registry import open_device
 from iree_core.runtime_api import LoadedModule
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-import support
 
 
 @pytest.fixture(params=["local-sync", "local-task"])

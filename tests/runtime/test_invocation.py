@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import support
-from support import floats
+from tests.runtime import support
+from tests.runtime.support import floats
 
 import iree_core
 from iree_core.errors import InvocationError

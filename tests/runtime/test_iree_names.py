@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import support
-from support import floats
+from tests.runtime import support
+from tests.runtime.support import floats
 
 from iree_core import runtime as ireert
 from iree_core.errors import DeviceError, ModuleFileError, UsageError

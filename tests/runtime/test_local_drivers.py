@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import support
-from support import imm, param, whole
+from tests.runtime import support
+from tests.runtime.support import imm, param, whole
 
 import iree_core
 from iree_backend_llvm import image as images

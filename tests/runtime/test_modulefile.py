@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import support
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.runtime import support
 
 import iree_core
 from iree_core.errors import ModuleFileError, UsageError

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import support
 from numpy.typing import NDArray
-from support import floats
+from tests.runtime import support
+from tests.runtime.support import floats
 
 import iree_core
 from iree_core.errors import DeviceError

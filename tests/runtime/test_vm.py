@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import support
 from hypothesis import given
 from hypothesis import strategies as st
-from support import code, floats, imm, param, tensor, whole
+from tests.runtime import support
+from tests.runtime.support import code, floats, imm, param, tensor, whole
 
 import iree_core
 from iree_core.errors import InvocationError, ModuleFileError
