@@ -49,15 +49,15 @@ class Ours(Runtime):
         return out
 
     def prepare(self, threads: int) -> None:
+        import iree_core.runtime_api  # noqa: F401
         from iree_core.hal.registry import open_device
 
-        self.device = "local-sync" if threads == 1 else "local-task"
-        open_device(self.device, threads)
+        self.device = open_device("local-sync" if threads == 1 else f"local-task?threads={threads}")
 
     def load(self, built: Path, threads: int, inputs: Inputs) -> Call:
         import iree_core
 
-        main = iree_core.load(built, device=self.device, threads=threads).main
+        main = iree_core.load(built, device=self.device).main
         arrays = list(inputs.values())
 
         def call() -> Sequence[np.ndarray]:
