@@ -157,10 +157,10 @@ def convert(a: ir.Value, source: ElementType, target: ElementType) -> ir.Value:
     """
     if source == target:
         return a
-    if source.is_float and source.bits <= 8 or target.is_float and target.bits <= 8:
+    small = any(e.is_float and e.bits <= 8 for e in (source, target))
+    if small and F32 not in (source, target):
         # Small floats are converted by way of f32 (see small_float).
-        if source != F32 and target != F32:
-            return convert(convert(a, source, F32), F32, target)
+        return convert(convert(a, source, F32), F32, target)
     if target.kind == "bool":
         return compare("ne", a, constant(0, source), source)
     if target.kind == "complex":

@@ -75,9 +75,7 @@ def decode(value: ir.Value, element: ElementType) -> ir.Value:
     sign_bit = 1 << (form.bits - 1)
     magnitude = arith.andi(code, _i32(sign_bit - 1))
     # Shifted into place the exponent is off by the difference of biases: one exact product.
-    shifted = arith.bitcast(
-        ir.F32Type.get(), arith.shli(magnitude, _i32(23 - form.mantissa))
-    )
+    shifted = arith.bitcast(ir.F32Type.get(), arith.shli(magnitude, _i32(23 - form.mantissa)))
     size = arith.mulf(shifted, _f32(2.0 ** (127 - form.bias)))
     if form.infinity is not None:
         above = arith.cmpi(arith.CmpIPredicate.ugt, magnitude, _i32(form.infinity))
@@ -106,7 +104,9 @@ def encode(
     bits = arith.bitcast(i32, size)
     drop = 23 - form.mantissa
     odd = arith.andi(arith.shrui(bits, _i32(drop)), _i32(1))
-    rounded = arith.shrui(arith.addi(bits, arith.addi(odd, _i32((1 << (drop - 1)) - 1))), _i32(drop))
+    rounded = arith.shrui(
+        arith.addi(bits, arith.addi(odd, _i32((1 << (drop - 1)) - 1))), _i32(drop)
+    )
     normal = arith.subi(rounded, _i32((127 - form.bias) << form.mantissa))
     if form.signed:
         unit = 2.0 ** (form.bias - 1 + form.mantissa)
@@ -118,7 +118,9 @@ def encode(
     else:
         code = arith.maxsi(normal, _i32(0))
         if rounding in ("up", "down"):
-            code = arith.shrui(arith.addi(bits, _i32((1 << 23) - 1 if rounding == "up" else 0)), _i32(23))
+            code = arith.shrui(
+                arith.addi(bits, _i32((1 << 23) - 1 if rounding == "up" else 0)), _i32(23)
+            )
     # Without NaN the code of minus zero stands for it, as in ml_dtypes.
     nan = _i32(form.nan if form.nan is not None else 1 << (form.bits - 1))
     beyond = arith.cmpi(arith.CmpIPredicate.sgt, code, _i32(form.largest))

@@ -26,9 +26,7 @@ def generic(
 ) -> list[ir.Value]:
     """Emit one ``linalg.generic``; ``body`` gets the scalars of inputs then outputs."""
     kinds = ["reduction" if r else "parallel" for r in reductions]
-    iterators = ir.ArrayAttr.get(
-        [ir.Attribute.parse(f"#linalg.iterator_type<{k}>") for k in kinds]
-    )
+    iterators = ir.ArrayAttr.get([ir.Attribute.parse(f"#linalg.iterator_type<{k}>") for k in kinds])
     op = linalg.GenericOp(
         [o.type for o in outputs],
         list(inputs),
@@ -115,7 +113,9 @@ def elementwise_many(
                 affine_map(
                     rank,
                     [
-                        None if index.same(d, 1) and not index.same(dims[a + shift], 1) else a + shift
+                        None
+                        if index.same(d, 1) and not index.same(dims[a + shift], 1)
+                        else a + shift
                         for a, d in enumerate(operand.dims)
                     ],
                 )
@@ -159,9 +159,7 @@ def _guarded_size(dim: Dim, target: Dim) -> ir.Value | bool:
     return index.compare(arith.CmpIPredicate.eq, dim, 1)
 
 
-def _extract_broadcast(
-    source: Tensor, guards: Sequence[ir.Value | bool], rank: int
-) -> ir.Value:
+def _extract_broadcast(source: Tensor, guards: Sequence[ir.Value | bool], rank: int) -> ir.Value:
     shift = rank - source.rank
     places = []
     zero = arith.constant(ir.IndexType.get(), 0)
@@ -257,7 +255,10 @@ def contract(
     """
     element = element or lhs.element.accumulator
     lhs, rhs, sizes = _agree(lhs, lhs_labels, rhs, rhs_labels, out_labels)
-    loops = [*out_labels, *(x for x in dict.fromkeys([*lhs_labels, *rhs_labels]) if x not in out_labels)]
+    loops = [
+        *out_labels,
+        *(x for x in dict.fromkeys([*lhs_labels, *rhs_labels]) if x not in out_labels),
+    ]
     place = {label: loop for loop, label in enumerate(loops)}
 
     def operand_map(operand: Tensor, labels: Sequence[str]) -> ir.AffineMap:
@@ -356,7 +357,11 @@ def windowed(
 
 
 def _window_exprs(
-    first: int, spatial: int, strides: Sequence[int], dilations: Sequence[int], window: int | None = None
+    first: int,
+    spatial: int,
+    strides: Sequence[int],
+    dilations: Sequence[int],
+    window: int | None = None,
 ) -> list[ir.AffineExpr]:
     window = first + spatial if window is None else window
     return [
@@ -382,7 +387,7 @@ def convolve(
     One generic: loops n, f, spatial, c, window; with groups an explicit group loop after n, and
     for depthwise convolutions (one input channel and one filter per group) no channel loop.
     """
-    from iree_core.lowering.tensors import expand, collapse
+    from iree_core.lowering.tensors import collapse, expand
 
     element = element or data.element.accumulator
     spatial = data.rank - 2
@@ -395,13 +400,23 @@ def convolve(
         return scalars.add(acc, scalars.mul(a, b, element), element)
 
     def emit(
-        x: Tensor, w: Tensor, dims: Sequence[Dim], x_map: list, w_map: list, parallel: int, rank: int
+        x: Tensor,
+        w: Tensor,
+        dims: Sequence[Dim],
+        x_map: list,
+        w_map: list,
+        parallel: int,
+        rank: int,
     ) -> Tensor:
         init = fill(dims, element, 0)
         (result,) = generic(
             [x.value, w.value],
             [init.value],
-            [affine_map(rank, x_map), affine_map(rank, w_map), affine_map(rank, list(range(parallel)))],
+            [
+                affine_map(rank, x_map),
+                affine_map(rank, w_map),
+                affine_map(rank, list(range(parallel))),
+            ],
             [False] * parallel + [True] * (rank - parallel),
             multiply_add,
         )
@@ -430,7 +445,9 @@ def convolve(
     split = [[0], [1, 2], *[[t + 1] for t in tail]]
     x = expand(data, split, [data.dims[0], groups, channels, *data.dims[2:]])
     w = expand(
-        weight, [[0, 1], *[[t + 1] for t in range(1, data.rank)]], [groups, per_group, *weight.dims[1:]]
+        weight,
+        [[0, 1], *[[t + 1] for t in range(1, data.rank)]],
+        [groups, per_group, *weight.dims[1:]],
     )
     source = _window_exprs(3, spatial, strides, dilations, window)
     windows = list(range(window, rank))
@@ -439,8 +456,6 @@ def convolve(
         x, w, dims, [0, 1, channel, *source], [1, 2, channel, *windows], 3 + spatial, rank
     )
     return collapse(result, split)
-
-
 
 
 def loop_index(loop: int) -> ir.Value:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from numpy.typing import NDArray
 
 from iree_core.dialects import flow
@@ -61,7 +60,9 @@ def _read_dim(value: ir.Value, axis: int, size: int) -> Dim:
 
 def tensor_type(dims: Sequence[Dim], element: ElementType) -> ir.RankedTensorType:
     """Return the tensor type that is static where ``dims`` are ints."""
-    return ir.RankedTensorType.get([d if isinstance(d, int) else DYNAMIC for d in dims], element.type)
+    return ir.RankedTensorType.get(
+        [d if isinstance(d, int) else DYNAMIC for d in dims], element.type
+    )
 
 
 def split_dims(dims: Sequence[Dim]) -> tuple[list[ir.Value], list[int]]:
@@ -72,7 +73,7 @@ def split_dims(dims: Sequence[Dim]) -> tuple[list[ir.Value], list[int]]:
 
 def empty(dims: Sequence[Dim], element: ElementType) -> ir.Value:
     """Return a tensor without contents."""
-    return tensor.empty([d if isinstance(d, int) else d for d in dims], element.type)
+    return tensor.empty(list(dims), element.type)
 
 
 def fill(dims: Sequence[Dim], element: ElementType, number: complex | ir.Value) -> Tensor:
@@ -104,7 +105,7 @@ def _dense(array: NDArray, element: ElementType, kind: ir.RankedTensorType) -> i
         items = [ir.IntegerAttr.get(scalar, scalars.wrap(int(x), element)) for x in flat]
     if not items:
         return ir.Attribute.parse(f"dense<> : {kind}")
-    if len(items) == 1 or (flat == flat[0]).all() and not (element.is_float and flat[0] == 0):
+    if len(items) == 1 or ((flat == flat[0]).all() and not (element.is_float and flat[0] == 0)):
         return ir.DenseElementsAttr.get_splat(kind, items[0])
     return ir.DenseElementsAttr.get(items, kind)
 
@@ -332,5 +333,3 @@ def scalar_at(source: Tensor, position: Sequence[Dim]) -> ir.Value:
 def from_scalar(scalar: ir.Value, element: ElementType) -> Tensor:
     """Return a scalar as a tensor of rank 0."""
     return from_elements([scalar], element, ())
-
-

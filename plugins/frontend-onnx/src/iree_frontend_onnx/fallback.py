@@ -79,8 +79,10 @@ def _standard_function(node: Node) -> onnx.FunctionProto | None:
         known = [v for v in schema.function_opset_versions if v <= node.version]
         if known:
             body = schema.get_function_with_opset_version(max(known))
-            found = body if isinstance(body, onnx.FunctionProto) else (
-                onnx.FunctionProto.FromString(body)
+            found = (
+                body
+                if isinstance(body, onnx.FunctionProto)
+                else (onnx.FunctionProto.FromString(body))
             )
     if found is None or not found.node:
         return None
@@ -89,8 +91,10 @@ def _standard_function(node: Node) -> onnx.FunctionProto | None:
     given = {a.name for a in node.proto.attribute}
     for name, attribute in schema.attributes.items():
         default = attribute.default_value
-        if name not in given and default.name and not any(
-            a.name == name for a in made.attribute_proto
+        if (
+            name not in given
+            and default.name
+            and not any(a.name == name for a in made.attribute_proto)
         ):
             made.attribute_proto.append(default)
     return made
@@ -129,9 +133,7 @@ def _one_node_model(node: Node) -> onnx.ModelProto | None:
             initializers.append(onnx.numpy_helper.from_array(array, name))
             continue
         shape = [d if isinstance(d, int) else f"{name}_{a}" for a, d in enumerate(value.dims)]
-        inputs.append(
-            onnx.helper.make_tensor_value_info(name, to_onnx(value.element), shape)
-        )
+        inputs.append(onnx.helper.make_tensor_value_info(name, to_onnx(value.element), shape))
     outputs = []
     for name in node.proto.output:
         if not name:

@@ -23,13 +23,15 @@ from iree_frontend_onnx.values import Constant, Value
 EAGER_LIMIT = 1 << 16
 """Nodes reading and writing at most this many elements are evaluated while importing."""
 
-_PURE = frozenset(
-    """Abs Add And ArgMax ArgMin BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast CastLike Ceil Clip
-    Concat ConstantOfShape Cos CumSum Div Equal Exp Expand Flatten Floor Gather GatherND Greater GreaterOrEqual Identity Less LessOrEqual Log Max Mean Min Mod Mul Neg NonZero Not
-    OneHot Or Pow Range Reciprocal ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Reshape Round
-    ScatterElements ScatterND Shape Sigmoid Sign Sin Size Slice Split Sqrt Squeeze Sub Sum Tanh
-    Tile TopK Transpose Trilu Unsqueeze Where Xor""".split()
-)
+_PURE_NAMES = """
+Abs Add And ArgMax ArgMin BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast CastLike Ceil Clip
+Concat ConstantOfShape Cos CumSum Div Equal Exp Expand Flatten Floor Gather GatherND Greater
+GreaterOrEqual Identity Less LessOrEqual Log Max Mean Min Mod Mul Neg NonZero Not OneHot Or
+Pow Range Reciprocal ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Reshape Round
+ScatterElements ScatterND Shape Sigmoid Sign Sin Size Slice Split Sqrt Squeeze Sub Sum Tanh
+Tile TopK Transpose Trilu Unsqueeze Where Xor
+"""
+_PURE = frozenset(_PURE_NAMES.split())
 _LAZY = frozenset({"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Cast", "Flatten", "Identity"})
 
 
@@ -118,7 +120,11 @@ def _wrap(array: NDArray, name: str) -> Value:
 
 
 def _size(value: Value) -> int:
-    return value.constant.size if value.constant is not None else prod(d for d in value.dims if isinstance(d, int))
+    return (
+        value.constant.size
+        if value.constant is not None
+        else prod(d for d in value.dims if isinstance(d, int))
+    )
 
 
 def _count(dims: Sequence[int | str | None] | None) -> float:

@@ -141,13 +141,13 @@ class GraphImporter:
     def import_nodes(self, nodes: Sequence[onnx.NodeProto]) -> None:
         """Import ``nodes`` in order; problems are collected in the state."""
         for proto in nodes:
-            title = f"{proto.name or proto.output[0] if proto.output else proto.name} ({proto.op_type})"
+            title = (
+                f"{proto.name or proto.output[0] if proto.output else proto.name} ({proto.op_type})"
+            )
             with ir.Location.name(title):
                 self._import_node(proto, title)
 
-    def import_subgraph(
-        self, graph: onnx.GraphProto, inputs: Sequence[AnyValue]
-    ) -> list[AnyValue]:
+    def import_subgraph(self, graph: onnx.GraphProto, inputs: Sequence[AnyValue]) -> list[AnyValue]:
         """Import a body graph at the insertion point and return its outputs.
 
         Raises:
@@ -201,7 +201,7 @@ class GraphImporter:
     def version(self, domain: str) -> int:
         """Return the operator-set version of ``domain``."""
         domain = "" if domain == "ai.onnx" else domain
-        return self.opsets.get(domain, 1 if domain else 1)
+        return self.opsets.get(domain, 1)
 
     def opset_protos(self) -> list[onnx.OperatorSetIdProto]:
         """Return the operator-set versions as protos."""
@@ -236,7 +236,9 @@ class GraphImporter:
         domain = "" if node.proto.domain == "ai.onnx" else node.proto.domain
         lowering = registry.find(domain, node.op, node.version)
         if lowering is None:
-            return fallback.lower(node, f"operator {node.op} has no lowering for opset {node.version}")
+            return fallback.lower(
+                node, f"operator {node.op} has no lowering for opset {node.version}"
+            )
         try:
             return _as_list(lowering(node))
         except Unsupported as problem:
@@ -428,7 +430,7 @@ def _result(importer: GraphImporter, info: onnx.ValueInfoProto) -> Tensor:
         value = value.value  # type: ignore[assignment]
     if isinstance(value, Sequence_) or not isinstance(value, Value):
         raise ImportModelError(
-            f"The output {info.name!r} is a sequence or an absent optional; outputs must be tensors."
+            f"The output {info.name!r} is a sequence or absent; outputs must be tensors."
         )
     return value.tensor(importer.pool)
 
@@ -455,5 +457,7 @@ def _result_attributes(
             names.append(dim)
             continue
         hint = hints[axis] if hints else None
-        names.append(by_dim.get(dim) or (hint if isinstance(hint, str) else f"{info.name}_dim{axis}"))
+        names.append(
+            by_dim.get(dim) or (hint if isinstance(hint, str) else f"{info.name}_dim{axis}")
+        )
     return _attributes(info.name, tensor.element, names)

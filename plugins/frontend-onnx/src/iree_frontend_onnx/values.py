@@ -79,9 +79,7 @@ class ConstantPool:
         while key in self.parameters:
             number += 1
             key = f"{constant.name}.{number}"
-        return self.parameters.derive(
-            key, constant.shape, constant.element.numpy, constant.read
-        )
+        return self.parameters.derive(key, constant.shape, constant.element.numpy, constant.read)
 
 
 class Value:
@@ -155,9 +153,7 @@ class Value:
         if not isinstance(count, int) or count > ITEMS_LIMIT:
             return None
         source = self.tensor(pool)
-        return [
-            self._read(source, [position] if self.rank else []) for position in range(count)
-        ]
+        return [self._read(source, [position] if self.rank else []) for position in range(count)]
 
     def _read(self, source: Tensor, position: list[int]) -> Dim:
         def build() -> ir.Value:

@@ -18,9 +18,7 @@ from iree_frontend_onnx.registry import Node, lowering
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """[batch, length, heads * size] -> [batch, heads, length, size]."""
     size = index.floordiv(x.dims[2], heads)
-    return tensors.transpose(
-        tensors.reshape(x, [x.dims[0], x.dims[1], heads, size]), [0, 2, 1, 3]
-    )
+    return tensors.transpose(tensors.reshape(x, [x.dims[0], x.dims[1], heads, size]), [0, 2, 1, 3])
 
 
 @lowering("Attention", since=23)
@@ -175,7 +173,9 @@ def _rotate(node: Node, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         kind = ir.IndexType.get()
         one, two = arith.constant(kind, 1), arith.constant(kind, 2)
         if interleaved:
-            second = arith.cmpi(arith.CmpIPredicate.ne, arith.remui(d, two), arith.constant(kind, 0))
+            second = arith.cmpi(
+                arith.CmpIPredicate.ne, arith.remui(d, two), arith.constant(kind, 0)
+            )
             pair = arith.divui(d, two)
             other = arith.xori(d, one)
         else:

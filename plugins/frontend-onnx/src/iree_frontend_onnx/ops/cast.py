@@ -45,7 +45,9 @@ def converted(
     """Return ``x`` as ``target`` by ONNX's rules (floats to narrow integers wrap)."""
     if x.element == target:
         return x
-    return elementwise([x], target, lambda v: convert_scalar(v, x.element, target, saturate, rounding))
+    return elementwise(
+        [x], target, lambda v: convert_scalar(v, x.element, target, saturate, rounding)
+    )
 
 
 def convert_scalar(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from iree_core.ir import arith, ir, scf
 from iree_core.lowering import index, tensors
-from iree_core.lowering.element import BOOL, I64, ElementType
+from iree_core.lowering.element import BOOL, I64
 from iree_core.lowering.index import Dim
 from iree_core.lowering.tensors import DYNAMIC, Tensor
 from iree_frontend_onnx.registry import Node, lowering
@@ -173,9 +173,7 @@ class _Loop:
                     last = _scalar(self.node, going)
                 scf.YieldOp([arith.addi(position, one), last, *yielded])
         results, count = self._close(holder, block, carried)
-        states = [
-            Tensor.of(r, t.element) for r, t in zip(results, self.initial, strict=False)
-        ]
+        states = [Tensor.of(r, t.element) for r, t in zip(results, self.initial, strict=False)]
         rest = results[len(states) :]
         outputs = []
         for stack in stacks:
@@ -308,9 +306,7 @@ def _unrolled(
         scans.append(made[1 + len(states) :])
     stacked: list[AnyValue] = []
     for column in zip(*scans, strict=True):
-        rows = [
-            tensors.expand_dims(node.to_tensor(v), [0]) for v in column if isinstance(v, Value)
-        ]
+        rows = [tensors.expand_dims(node.to_tensor(v), [0]) for v in column if isinstance(v, Value)]
         stacked.append(Value(tensor=tensors.concat(rows, 0)))
     return [*states, *stacked]
 

@@ -111,8 +111,7 @@ def conv_transpose(node: Node) -> Tensor:
     dilations = node.attr("dilations", [1] * spatial)
     extra = node.attr("output_padding", [0] * spatial)
     reach = [
-        index.add(index.mul(index.sub(k, 1), d), 1)
-        for k, d in zip(kernel, dilations, strict=True)
+        index.add(index.mul(index.sub(k, 1), d), 1) for k, d in zip(kernel, dilations, strict=True)
     ]
     full = [
         index.add(index.add(index.mul(index.sub(size, 1), s), r), e)
@@ -142,13 +141,13 @@ def _transposed_pads(
     if shape is None and mode in ("NOTSET", "VALID"):
         pads = node.attr("pads", [0] * 2 * spatial) if mode == "NOTSET" else [0] * 2 * spatial
         low, high = list(pads[:spatial]), list(pads[spatial:])
-        out = [
-            index.sub(index.sub(f, a), b) for f, a, b in zip(full, low, high, strict=True)
-        ]
+        out = [index.sub(index.sub(f, a), b) for f, a, b in zip(full, low, high, strict=True)]
         return low, high, out
-    wanted = list(shape[-spatial:]) if shape else [
-        index.mul(d, s) for d, s in zip(sizes, strides, strict=True)
-    ]
+    wanted = (
+        list(shape[-spatial:])
+        if shape
+        else [index.mul(d, s) for d, s in zip(sizes, strides, strict=True)]
+    )
     low, high = [], []
     for have, want in zip(full, wanted, strict=True):
         total = index.maximum(index.sub(have, want), 0)
@@ -186,8 +185,7 @@ def _pad_or_crop(x: Tensor, low: Sequence[Dim], high: Sequence[Dim]) -> Tensor:
 
     offsets = [cut(p) for p in low]
     sizes = [
-        index.sub(index.sub(d, cut(a)), cut(b))
-        for d, a, b in zip(x.dims, low, high, strict=True)
+        index.sub(index.sub(d, cut(a)), cut(b)) for d, a, b in zip(x.dims, low, high, strict=True)
     ]
     part = tensors.extract_slice(x, offsets, sizes, [1] * x.rank)
     return tensors.pad(

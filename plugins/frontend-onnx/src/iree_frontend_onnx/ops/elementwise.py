@@ -27,9 +27,7 @@ def in_accumulator(x: Tensor, body: Unary) -> Tensor:
     wide = x.element.accumulator
 
     def wrapped(value: ir.Value) -> ir.Value:
-        return scalars.convert(
-            body(scalars.convert(value, x.element, wide), wide), wide, x.element
-        )
+        return scalars.convert(body(scalars.convert(value, x.element, wide), wide), wide, x.element)
 
     return elementwise([x], x.element, wrapped)
 
@@ -283,6 +281,7 @@ _BINARY: dict[str, Callable[[ir.Value, ir.Value, ElementType], ir.Value]] = {
     "Xor": lambda a, b, _: arith.xori(a, b), "BitwiseAnd": lambda a, b, _: arith.andi(a, b),
     "BitwiseOr": lambda a, b, _: arith.ori(a, b), "BitwiseXor": lambda a, b, _: arith.xori(a, b),
 }  # fmt: skip
+
 
 def _truncated(a: Dim, b: Dim) -> Dim:
     if isinstance(a, int) and isinstance(b, int):

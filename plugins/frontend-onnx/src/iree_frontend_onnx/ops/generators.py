@@ -11,8 +11,7 @@ from iree_core.ir import arith, ir, math
 from iree_core.lowering import index, scalars, tensors
 from iree_core.lowering.element import BOOL, F32, F64, I32, I64, ElementType
 from iree_core.lowering.index import Dim
-from iree_core.lowering.structured import loop_index
-from iree_core.lowering.structured import computed, elementwise
+from iree_core.lowering.structured import computed, elementwise, loop_index
 from iree_core.lowering.tensors import Tensor
 from iree_frontend_onnx.model import constant_from_proto
 from iree_frontend_onnx.registry import Node, lowering
@@ -97,9 +96,7 @@ def _float_range(node: Node, element: ElementType) -> Tensor:
 
     def at(place: ir.Value) -> ir.Value:
         offset = scalars.convert(arith.index_cast(I64.type, place), I64, wide)
-        return scalars.convert(
-            arith.addf(start, arith.mulf(offset, delta)), wide, element
-        )
+        return scalars.convert(arith.addf(start, arith.mulf(offset, delta)), wide, element)
 
     return computed([count], [element], at)[0]
 
@@ -255,8 +252,8 @@ def bernoulli(node: Node) -> Tensor:
 @lowering("Multinomial")
 def multinomial(node: Node) -> Tensor:
     """Samples of classes from unnormalised log-probabilities (Gumbel-max)."""
-    from iree_frontend_onnx.ops.reduce import arg_reduce
     from iree_core.lowering.structured import convert
+    from iree_frontend_onnx.ops.reduce import arg_reduce
 
     x = node.tensor(0)
     count = node.attr("sample_size", 1)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from iree_core.ir import arith, ir
 from iree_core.lowering import scalars, tensors
 from iree_core.lowering.element import I32, ElementType
-from iree_core.lowering.structured import contract, convert, elementwise, generic, affine_map
+from iree_core.lowering.structured import affine_map, contract, convert, elementwise, generic
 from iree_core.lowering.tensors import Tensor
 from iree_frontend_onnx.registry import Node, lowering
 
@@ -28,9 +28,7 @@ def matmul(a: Tensor, b: Tensor, element: ElementType | None = None) -> Tensor:
         b, squeezed = tensors.expand_dims(b, [1]), [*squeezed, "n"]
     batch = [f"b{i}" for i in range(max(a.rank, b.rank) - 2)]
     a_batch, b_batch = batch[len(batch) - a.rank + 2 :], batch[len(batch) - b.rank + 2 :]
-    result = contract(
-        a, [*a_batch, "m", "k"], b, [*b_batch, "k", "n"], [*batch, "m", "n"], element
-    )
+    result = contract(a, [*a_batch, "m", "k"], b, [*b_batch, "k", "n"], [*batch, "m", "n"], element)
     axes = [len(batch) + (label == "n") for label in squeezed]
     return tensors.squeeze(result, axes) if axes else result
 
@@ -161,9 +159,7 @@ def _sum_to(operand: Tensor, labels: list[str], out: list[str]) -> Tensor:
     return tensors.transpose(operand, [labels.index(x) for x in out])
 
 
-def integer_matmul(
-    a: Tensor, b: Tensor, a_zero: Tensor | None, b_zero: Tensor | None
-) -> Tensor:
+def integer_matmul(a: Tensor, b: Tensor, a_zero: Tensor | None, b_zero: Tensor | None) -> Tensor:
     """Return the i32 product of (a - a_zero) and (b - b_zero), zero points broadcast."""
 
     def centred(x: Tensor, zero: Tensor | None) -> Tensor:

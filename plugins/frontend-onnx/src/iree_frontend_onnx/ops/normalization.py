@@ -9,8 +9,7 @@ import numpy as np
 from iree_core.ir import arith, ir, math
 from iree_core.lowering import index, scalars, tensors
 from iree_core.lowering.element import F32, ElementType
-from iree_core.lowering.structured import loop_index
-from iree_core.lowering.structured import convert, elementwise
+from iree_core.lowering.structured import convert, elementwise, loop_index
 from iree_core.lowering.tensors import Tensor
 from iree_frontend_onnx.ops.elementwise import number
 from iree_frontend_onnx.ops.reduce import extremum, mean, total
@@ -71,9 +70,7 @@ def _hardmax(x: Tensor, axis: int) -> Tensor:
 
     def body(place: ir.Value) -> ir.Value:
         here = arith.index_cast(I64.type, loop_index(axis))
-        return arith.select(
-            scalars.compare("eq", place, here, I64), number(1, e), number(0, e)
-        )
+        return arith.select(scalars.compare("eq", place, here, I64), number(1, e), number(0, e))
 
     return elementwise([places], e, body, dims=x.dims)
 
@@ -151,28 +148,27 @@ def _training_batch_normalization(node: Node, x: Tensor, epsilon: float) -> list
     average, variance = moments(x, axes)
     scale, shift = (along_channels(node.tensor(i), x.rank) for i in (1, 2))
     y = _scale_shift(x, scale, shift, average, variance, epsilon)
-    running = []
-    for place, now in ((3, average), (4, variance)):
+
+    def mixed(place: int, now: Tensor) -> Tensor:
         before = node.tensor(place)
         flat = tensors.reshape(now, before.dims)
         e = before.element
 
-        def mix(old: ir.Value, fresh: ir.Value, e: ElementType = e) -> ir.Value:
+        def mix(old: ir.Value, fresh: ir.Value) -> ir.Value:
             fresh = scalars.convert(fresh, flat.element, e)
             kept = arith.mulf(old, number(momentum, e))
             return arith.addf(kept, arith.mulf(fresh, number(1 - momentum, e)))
 
-        running.append(elementwise([before, flat], e, mix))
-    return [y, *running]
+        return elementwise([before, flat], e, mix)
+
+    return [y, mixed(3, average), mixed(4, variance)]
 
 
 def moments(x: Tensor, axes: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Return mean and variance over ``axes`` (kept as 1), in the accumulator type."""
     x = convert(x, x.element.accumulator)
     average = mean(x, axes)
-    centred = elementwise(
-        [x, average], x.element, lambda v, m: arith.subf(v, m), dims=x.dims
-    )
+    centred = elementwise([x, average], x.element, lambda v, m: arith.subf(v, m), dims=x.dims)
     squared = elementwise([centred], x.element, lambda v: arith.mulf(v, v))
     return average, mean(squared, axes)
 
@@ -204,9 +200,7 @@ def normalized(
 
     def apply(v: ir.Value, inv: ir.Value, *given: ir.Value) -> ir.Value:
         result = arith.mulf(v, inv)
-        rest = iter(
-            scalars.convert(g, t.element, wide) for g, t in zip(given, extras, strict=True)
-        )
+        rest = iter(scalars.convert(g, t.element, wide) for g, t in zip(given, extras, strict=True))
         if scale is not None:
             result = arith.mulf(result, next(rest))
         if shift is not None:
@@ -267,9 +261,7 @@ def group_normalization(node: Node) -> Tensor:
     def shaped(t: Tensor) -> Tensor:
         if node.version < 21:
             return tensors.expand_dims(t, range(1, len(dims) - 1))
-        return tensors.expand_dims(
-            tensors.reshape(t, [groups, per_group]), range(2, len(dims) - 1)
-        )
+        return tensors.expand_dims(tensors.reshape(t, [groups, per_group]), range(2, len(dims) - 1))
 
     y = normalized(
         split, list(range(2, len(dims))), node.attr("epsilon", 1e-5),

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-
 from iree_core.ir import arith, ir, math, tensor
 from iree_core.lowering import index, scalars, tensors
 from iree_core.lowering.element import I64, ElementType
 from iree_core.lowering.index import Dim
-from iree_core.lowering.structured import loop_index
 from iree_core.lowering.structured import (
     affine_map,
     computed,
     convert,
     elementwise,
     generic,
+    loop_index,
     reduce,
     windowed,
 )
@@ -110,9 +109,7 @@ def _max_with_position(node: Node, x: Tensor, windows: Windows) -> list[Tensor]:
         order = list(reversed(range(spatial))) if column_major else list(range(spatial))
         for a in order:
             flat = arith.addi(arith.muli(flat, sizes[2 + a]), at[a])
-        unset = arith.cmpi(
-            arith.CmpIPredicate.slt, where, scalars.constant(0, I64)
-        )
+        unset = arith.cmpi(arith.CmpIPredicate.slt, where, scalars.constant(0, I64))
         better = arith.ori(scalars.compare("gt", value, best, e), unset)
         better = arith.andi(better, inside)
         position = arith.index_cast(I64.type, flat)
@@ -156,15 +153,11 @@ def _window_counts(node: Node, x: Tensor, windows: Windows, wide: ElementType) -
 
     include = bool(node.attr("count_include_pad", 0))
     padded = any(not index.same(p, 0) for p in (*windows.low, *windows.high))
-    overhang = any(
-        not index.same(a, b) for a, b in zip(windows.reach, windows.high, strict=True)
-    )
+    overhang = any(not index.same(a, b) for a, b in zip(windows.reach, windows.high, strict=True))
     if not overhang and (include or not padded):
         return tensors.constant(np.array(prod(windows.kernel), wide.numpy), wide)
     sizes = [
-        index.value(
-            index.add(index.add(d, low), high) if include else d
-        )
+        index.value(index.add(index.add(d, low), high) if include else d)
         for d, low, high in zip(x.dims[2:], windows.low, windows.high, strict=True)
     ]
     lows = [index.value(0 if include else p) for p in windows.low]
@@ -174,9 +167,7 @@ def _window_counts(node: Node, x: Tensor, windows: Windows, wide: ElementType) -
         zero, count = arith.constant(kind, 0), arith.constant(kind, 1)
         for a, place in enumerate(places):
             step = arith.constant(kind, windows.dilations[a])
-            first = arith.subi(
-                arith.muli(place, arith.constant(kind, windows.strides[a])), lows[a]
-            )
+            first = arith.subi(arith.muli(place, arith.constant(kind, windows.strides[a])), lows[a])
             # Taps t with 0 <= first + t * step < size, of 0 <= t < kernel.
             low = arith.maxsi(arith.ceildivsi(arith.subi(zero, first), step), zero)
             end = arith.ceildivsi(arith.subi(sizes[a], first), step)
@@ -199,9 +190,7 @@ def lp_pool(node: Node) -> Tensor:
         return arith.addf(acc, _power(magnitude, p, wide))
 
     total = Windows(node, x).pool(x, 0, wide, add)
-    return elementwise(
-        [total], e, lambda v: scalars.convert(_power(v, 1 / p, wide), wide, e)
-    )
+    return elementwise([total], e, lambda v: scalars.convert(_power(v, 1 / p, wide), wide, e))
 
 
 def _power(v: ir.Value, p: float, e: ElementType) -> ir.Value:

@@ -89,9 +89,7 @@ def quantize_linear(node: Node) -> Tensor:
         if rounds:
             ratio = scalars.convert(scalars.convert(ratio, wide, narrow), narrow, wide)
         if target.is_float:
-            return convert_scalar(
-                ratio, wide, target, bool(node.attr("saturate", 1))
-            )
+            return convert_scalar(ratio, wide, target, bool(node.attr("saturate", 1)))
         return quantized(ratio, z[0] if z else None, wide, target)
 
     made = elementwise(parts, target, body, dims=data.dims)
@@ -176,9 +174,7 @@ def _centred(x: Tensor, zero: Tensor | None) -> Tensor:
         return convert(x, I32)
 
     def body(v: ir.Value, z: ir.Value) -> ir.Value:
-        return arith.subi(
-            scalars.convert(v, x.element, I32), scalars.convert(z, zero.element, I32)
-        )
+        return arith.subi(scalars.convert(v, x.element, I32), scalars.convert(z, zero.element, I32))
 
     return elementwise([x, zero], I32, body, dims=x.dims)
 
@@ -198,9 +194,7 @@ def _integer_convolution(
 
     if x_zero is not None:
         x_zero = tensors.reshape(x_zero, ())
-    return convolution(
-        node, _centred(x, x_zero), _centred(w, _per_filter(w_zero, w.rank)), I32
-    )
+    return convolution(node, _centred(x, x_zero), _centred(w, _per_filter(w_zero, w.rank)), I32)
 
 
 @lowering("ConvInteger")

@@ -77,9 +77,7 @@ class _Layer:
         self.reverse = {"forward": [False], "reverse": [True]}.get(direction, [False, True])
         names = node.attr("activations") or [*usual] * len(self.reverse)
         alphas, betas = node.attr("activation_alpha", []), node.attr("activation_beta", [])
-        made = [
-            _activation(node, n, _at(alphas, i), _at(betas, i)) for i, n in enumerate(names)
-        ]
+        made = [_activation(node, n, _at(alphas, i), _at(betas, i)) for i, n in enumerate(names)]
         count = len(usual)
         self.activations = [made[i : i + count] for i in range(0, len(made), count)]
         self.lengths = node.optional(4)
@@ -146,9 +144,7 @@ class _Layer:
 
         def body(t: ir.Value, carried: list[ir.Value]) -> list[ir.Value]:
             place: Dim = index.sub(index.sub(steps, 1), t) if reverse and not per_entry else t
-            now = tensors.extract_slice(
-                inputs, [place, 0, 0], [1, *inputs.dims[1:]], [1, 1, 1]
-            )
+            now = tensors.extract_slice(inputs, [place, 0, 0], [1, *inputs.dims[1:]], [1, 1, 1])
             now = tensors.squeeze(now, [0])
             before = [
                 Tensor(v, s.dims, s.element) for v, s in zip(carried[1:], states, strict=True)
@@ -161,7 +157,10 @@ class _Layer:
             whole = Tensor(carried[0], (steps, *states[0].dims), self.element)
             row = tensors.expand_dims(shown, [0])
             whole = tensors.insert_slice(row, whole, [place, 0, 0])
-            return [whole.value, *(tensors.with_dims(a, s.dims).value for a, s in zip(after, states, strict=True))]
+            return [
+                whole.value,
+                *(tensors.with_dims(a, s.dims).value for a, s in zip(after, states, strict=True)),
+            ]
 
         made = for_loop(0, steps, [outputs, *[s.value for s in states]], body)
         result = Tensor(made[0], (steps, *states[0].dims), self.element)
@@ -251,7 +250,9 @@ def rnn(node: Node) -> list[Tensor]:
             total = _sum([_columns(bias, 0, h), _columns(bias, h, h)], e)
         (f,) = layer.activations[d]
 
-        def step(now: Tensor, states: list[Tensor], r: Tensor = r, f: Activation = f) -> list[Tensor]:
+        def step(
+            now: Tensor, states: list[Tensor], r: Tensor = r, f: Activation = f
+        ) -> list[Tensor]:
             product = layer.recur(states[0], r)
             return [
                 elementwise([now, product], e, lambda a, b: f(layer.clipped(arith.addf(a, b)), e))
@@ -296,10 +297,8 @@ def lstm(node: Node) -> list[Tensor]:
                     i = arith.addf(i, arith.mulf(p[0], cell))
                     forget = arith.addf(forget, arith.mulf(p[2], cell))
                 i = f(layer.clipped(i), e)
-                if coupled:
-                    forget = arith.subf(number(1.0, e), i)
-                else:
-                    forget = f(layer.clipped(forget), e)
+                one = number(1.0, e)
+                forget = arith.subf(one, i) if coupled else f(layer.clipped(forget), e)
                 fresh = g(layer.clipped(c), e)
                 cell = arith.addf(arith.mulf(forget, cell), arith.mulf(i, fresh))
                 if p:
@@ -325,9 +324,7 @@ def gru(node: Node) -> list[Tensor]:
         bias, r = layer.part(3, d), layer.part(2, d)
         assert r is not None
         w_bias = _columns(bias, 0, 3 * h) if bias is not None else None
-        r_bias = _columns(bias, 3 * h, 3 * h) if bias is not None else (
-            tensors.fill([3 * h], e, 0)
-        )
+        r_bias = _columns(bias, 3 * h, 3 * h) if bias is not None else (tensors.fill([3 * h], e, 0))
         f, g = layer.activations[d]
         r_gates = tensors.extract_slice(r, [0, 0], [2 * h, h], [1, 1])
         r_hidden = tensors.extract_slice(r, [2 * h, 0], [h, h], [1, 1])

@@ -8,8 +8,7 @@ from iree_core.ir import arith, ir, math, scf
 from iree_core.lowering import index, scalars, tensors
 from iree_core.lowering.element import I64, ElementType
 from iree_core.lowering.index import Dim
-from iree_core.lowering.structured import loop_index
-from iree_core.lowering.structured import affine_map, elementwise, generic, reduce
+from iree_core.lowering.structured import affine_map, elementwise, generic, loop_index, reduce
 from iree_core.lowering.tensors import Tensor
 from iree_frontend_onnx.ops.axes import chosen, given_axes, static_axes, without
 from iree_frontend_onnx.registry import Node, lowering
@@ -95,7 +94,9 @@ def reduction(node: Node) -> Tensor | Value:
     value = node.value(0)
     items = value.tracked_items()
     if node.op == "ReduceProd" and items is not None and node.attr("axes") in (None, [0]):
-        return Value(items=[index.product(items)], rank=node.attr("keepdims", 1), element=value.element)
+        return Value(
+            items=[index.product(items)], rank=node.attr("keepdims", 1), element=value.element
+        )
     x = node.tensor(0)
     runtime = given_axes(node, 1) or []
     if static_axes(runtime) is None:
@@ -129,8 +130,10 @@ def reduced(op: str, x: Tensor, axes: Sequence[int], keep: bool) -> Tensor:
             [x], axes, 1, wide,
             lambda v, acc: scalars.mul(acc, scalars.convert(v, e, wide), wide), keep_dims=keep,
         )  # fmt: skip
-        return product if wide == e else elementwise(
-            [product], e, lambda v: scalars.convert(v, wide, e)
+        return (
+            product
+            if wide == e
+            else elementwise([product], e, lambda v: scalars.convert(v, wide, e))
         )
     return extremum(x, axes, op == "ReduceMax", keep_dims=keep)
 

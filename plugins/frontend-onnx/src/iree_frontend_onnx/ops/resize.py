@@ -44,7 +44,11 @@ def resize(node: Node) -> Tensor:
     """Sizes from scales or sizes."""
     x = node.tensor(0)
     axes = [node.normalize_axis(a, x.rank) for a in node.attr("axes", list(range(x.rank)))]
-    roi = node.optional(1) if node.attr("coordinate_transformation_mode") == "tf_crop_and_resize" else None
+    roi = (
+        node.optional(1)
+        if node.attr("coordinate_transformation_mode") == "tf_crop_and_resize"
+        else None
+    )
     has_scales = node.has(2) and not index.same(node.value(2).dims[0], 0)
     plan: list[_Axis] = []
     for place, axis in enumerate(axes):
@@ -120,9 +124,7 @@ def _from_scale(
     return _Axis(axis, size, out, scalar, region)
 
 
-def _from_size(
-    node: Node, x: Tensor, axes: Sequence[int], place: int, roi: Tensor | None
-) -> _Axis:
+def _from_size(node: Node, x: Tensor, axes: Sequence[int], place: int, roi: Tensor | None) -> _Axis:
     sizes = node.items(3)
     policy = node.attr("keep_aspect_ratio_policy", "stretch")
     axis = axes[place]
@@ -136,9 +138,7 @@ def _from_size(
     return _Axis(axis, size, out, ratio, region)
 
 
-def _keep_ratio(
-    node: Node, x: Tensor, axes: Sequence[int], place: int, smallest: bool
-) -> _Axis:
+def _keep_ratio(node: Node, x: Tensor, axes: Sequence[int], place: int, smallest: bool) -> _Axis:
     sizes = node.items(3)
     ratios = [
         arith.divf(_to_float(index.value(s)), _to_float(index.value(x.dims[a])))
@@ -168,7 +168,11 @@ def _resized(
     element = x.element
     active = [p for p in plan if not _unchanged(p, coordinates)]
     if mode != "nearest" and active:
-        x = elementwise([x], F32, lambda v: scalars.convert(v, element, F32)) if element != F32 else x
+        x = (
+            elementwise([x], F32, lambda v: scalars.convert(v, element, F32))
+            if element != F32
+            else x
+        )
     for step in active:
         if mode == "nearest":
             x = _nearest(x, step, coordinates, rounding)

@@ -115,9 +115,7 @@ def reverse_sequence(node: Node) -> Tensor:
     def body(*places: ir.Value) -> ir.Value:
         count = read_index(lengths, [places[batch]])
         here = places[time]
-        mirrored = arith.subi(
-            arith.subi(count, here), arith.constant(ir.IndexType.get(), 1)
-        )
+        mirrored = arith.subi(arith.subi(count, here), arith.constant(ir.IndexType.get(), 1))
         inside = arith.cmpi(arith.CmpIPredicate.slt, here, count)
         at = list(places)
         at[time] = arith.select(inside, mirrored, here)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
 from iree_core.ir import arith, ir, tensor
 from iree_core.lowering import index, scalars, tensors
 from iree_core.lowering.index import Dim
-from iree_core.lowering.structured import loop_index
-from iree_core.lowering.structured import broadcast_dims, broadcast_to, computed
+from iree_core.lowering.structured import broadcast_dims, broadcast_to, computed, loop_index
 from iree_core.lowering.tensors import Tensor
 from iree_frontend_onnx.ops.axes import given_axes, static_axes, with_ones, without
 from iree_frontend_onnx.registry import Node, lowering
-from iree_frontend_onnx.values import Value
+from iree_frontend_onnx.values import ITEMS_LIMIT, Value
 
 
 @lowering("Shape")
@@ -155,9 +155,10 @@ def expand(node: Node) -> Tensor | Value:
     target = node.items(1)
     value = node.value(0)
     items = value.tracked_items()
-    if items is not None and len(items) == 1 and len(target) == 1 and isinstance(target[0], int):
-        if target[0] <= 64:
-            return Value(items=items * max(target[0], 1) if target[0] else [], element=value.element)
+    if items is not None and len(items) == 1 and len(target) == 1:
+        (count,) = target
+        if isinstance(count, int) and count <= ITEMS_LIMIT:
+            return Value(items=items * count, element=value.element)
     x = node.tensor(0)
     return broadcast_to(x, broadcast_dims([x.dims, target]))
 
@@ -195,10 +196,7 @@ def split(node: Node) -> list[Tensor | Value]:
     items = x.tracked_items()
     if items is not None and x.rank == 1 and all(isinstance(g, int) for g in given):
         bounds = np.cumsum([0, *given])
-        return [
-            Value(items=items[a:b], element=x.element)
-            for a, b in zip(bounds[:-1], bounds[1:], strict=True)
-        ]
+        return [Value(items=items[a:b], element=x.element) for a, b in pairwise(bounds)]
     source = node.tensor(0)
     parts: list[Tensor | Value] = []
     start: Dim = 0
@@ -233,9 +231,7 @@ def _sliced_at_run_time(
         end: Dim = size
         step: Dim = 1
         for place, wanted in enumerate(axes):
-            here = index.compare(
-                arith.CmpIPredicate.eq, index.wrap_negative(wanted, x.rank), axis
-            )
+            here = index.compare(arith.CmpIPredicate.eq, index.wrap_negative(wanted, x.rank), axis)
             start = index.select(here, starts[place], start)
             end = index.select(here, ends[place], end)
             step = index.select(here, steps[place], step)
@@ -281,7 +277,11 @@ def slice_attributes(node: Node) -> Tensor | Value:
 
 
 def sliced(
-    node: Node, starts: Sequence[Dim], ends: Sequence[Dim], axes: Sequence[int], steps: Sequence[int]
+    node: Node,
+    starts: Sequence[Dim],
+    ends: Sequence[Dim],
+    axes: Sequence[int],
+    steps: Sequence[int],
 ) -> Tensor | Value:
     """Slice input 0 with numpy's rules."""
     value = node.value(0)
@@ -293,7 +293,11 @@ def sliced(
         offsets[axis], sizes[axis] = slice_bounds(start, end, step, value.dims[axis])
         strides[axis] = step
     items = value.tracked_items()
-    if items is not None and value.rank == 1 and all(isinstance(d, int) for d in (*offsets, *sizes)):
+    if (
+        items is not None
+        and value.rank == 1
+        and all(isinstance(d, int) for d in (*offsets, *sizes))
+    ):
         begin, count, step = int(offsets[0]), int(sizes[0]), strides[0]  # type: ignore[call-overload]
         picked = [items[begin + i * step] for i in range(count)]
         return Value(items=picked, element=value.element)
@@ -428,8 +432,10 @@ def pad(node: Node) -> Tensor:
     filler: ir.Value | float = 0
     if node.has(2):
         known = node.array(2)
-        filler = known.reshape(-1)[0].item() if known is not None and known.dtype != object else (
-            tensors.scalar_at(node.tensor(2), [0] * node.tensor(2).rank)
+        filler = (
+            known.reshape(-1)[0].item()
+            if known is not None and known.dtype != object
+            else (tensors.scalar_at(node.tensor(2), [0] * node.tensor(2).rank))
         )
     return padded(node, x, pads, [node.normalize_axis(a, x.rank) for a in axes], filler)
 
@@ -470,9 +476,7 @@ def padded(
     if negative:
         offsets = [-p if isinstance(p, int) and p < 0 else 0 for p in low]
         cuts = [-p if isinstance(p, int) and p < 0 else 0 for p in high]
-        sizes = [
-            index.sub(d, a + b) for d, a, b in zip(x.dims, offsets, cuts, strict=True)
-        ]
+        sizes = [index.sub(d, a + b) for d, a, b in zip(x.dims, offsets, cuts, strict=True)]
         x = tensors.extract_slice(x, offsets, sizes, [1] * x.rank)
         low = [0 if isinstance(p, int) and p < 0 else p for p in low]
         high = [0 if isinstance(p, int) and p < 0 else p for p in high]

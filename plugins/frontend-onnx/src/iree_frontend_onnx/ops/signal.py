@@ -62,9 +62,7 @@ def dft_node(node: Node) -> Tensor:
     inverse, onesided = bool(node.attr("inverse", 0)), bool(node.attr("onesided", 0))
     parts = _parts(node, convert(x, x.element.accumulator))
     if inverse and onesided:
-        length = node.items(1)[0] if node.has(1) else index.mul(
-            index.sub(x.dims[axis], 1), 2
-        )
+        length = node.items(1)[0] if node.has(1) else index.mul(index.sub(x.dims[axis], 1), 2)
         whole = _hermitian(parts, axis, length)
         real = dft(whole, axis, inverse=True).re
         return convert(tensors.expand_dims(real, [real.rank]), x.element)

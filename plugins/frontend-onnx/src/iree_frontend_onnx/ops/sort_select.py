@@ -284,9 +284,7 @@ def non_max_suppression(node: Node) -> Tensor:
     return tensors.extract_slice(chosen, [0, 0], [total, 3], [1, 1])
 
 
-def _threshold(
-    node: Node, position: int, e: ElementType, default: float | None
-) -> ir.Value | None:
+def _threshold(node: Node, position: int, e: ElementType, default: float | None) -> ir.Value | None:
     if not node.has(position):
         return None if default is None else scalars.constant(default, e)
     return tensors.scalar_at(tensors.reshape(node.tensor(position), ()), [])

@@ -1,7 +1,5 @@
 """Optimiser steps of ai.onnx.preview.training: Adagrad, Adam, Momentum."""
 
-from __future__ import annotations
-
 from iree_core.ir import arith, ir, math
 from iree_core.lowering import scalars, tensors
 from iree_core.lowering.element import I64
@@ -22,9 +20,7 @@ def _rate(node: Node) -> tuple[Tensor, Tensor]:
 def _groups(node: Node, kinds: int) -> list[list[Tensor]]:
     """Return (tensor, gradient, state...) of every optimised tensor."""
     count = (len(node.inputs) - 2) // kinds
-    return [
-        [node.tensor(2 + kind * count + i) for kind in range(kinds)] for i in range(count)
-    ]
+    return [[node.tensor(2 + kind * count + i) for kind in range(kinds)] for i in range(count)]
 
 
 def _arranged(per_tensor: list[list[Tensor]]) -> list[Tensor]:
@@ -37,23 +33,23 @@ def adagrad(node: Node) -> list[Tensor]:
     rate, step = _rate(node)
     decay, epsilon = node.attr("decay_factor", 0.0), node.attr("epsilon", 0.0)
     norm = node.attr("norm_coefficient", 0.0)
-    made = []
-    for x, g, h in _groups(node, 3):
+
+    def one(x: Tensor, g: Tensor, h: Tensor) -> list[Tensor]:
         e = x.element
 
         def body(r: ir.Value, t: ir.Value, x: ir.Value, g: ir.Value, h: ir.Value) -> list[ir.Value]:
-            e_ = e
-            r = scalars.convert(r, rate.element, e_)
-            t = scalars.convert(t, step.element, e_)
-            slow = arith.addf(number(1.0, e_), arith.mulf(t, number(decay, e_)))
-            g = arith.addf(arith.mulf(number(norm, e_), x), g)
+            r = scalars.convert(r, rate.element, e)
+            t = scalars.convert(t, step.element, e)
+            slow = arith.addf(number(1.0, e), arith.mulf(t, number(decay, e)))
+            g = arith.addf(arith.mulf(number(norm, e), x), g)
             h = arith.addf(h, arith.mulf(g, g))
-            adaptive = arith.addf(math.sqrt(h), number(epsilon, e_))
+            adaptive = arith.addf(math.sqrt(h), number(epsilon, e))
             move = arith.divf(arith.mulf(arith.divf(r, slow), g), adaptive)
             return [arith.subf(x, move), h]
 
-        made.append(elementwise_many([rate, step, x, g, h], [e, e], body, dims=x.dims))
-    return _arranged(made)
+        return elementwise_many([rate, step, x, g, h], [e, e], body, dims=x.dims)
+
+    return _arranged([one(*group) for group in _groups(node, 3)])
 
 
 @lowering("Adam", domain=_DOMAIN)
@@ -63,8 +59,8 @@ def adam(node: Node) -> list[Tensor]:
     alpha, beta = node.attr("alpha", 0.9), node.attr("beta", 0.999)
     epsilon, norm = node.attr("epsilon", 0.0), node.attr("norm_coefficient", 0.0)
     after = node.attr("norm_coefficient_post", 0.0)
-    made = []
-    for x, g, v, h in _groups(node, 4):
+
+    def one(x: Tensor, g: Tensor, v: Tensor, h: Tensor) -> list[Tensor]:
         e = x.element
 
         def body(r: ir.Value, t: ir.Value, *given: ir.Value) -> list[ir.Value]:
@@ -73,18 +69,14 @@ def adam(node: Node) -> list[Tensor]:
             n = scalars.convert(t, step.element, e)
             one = number(1.0, e)
             g = arith.addf(arith.mulf(number(norm, e), x), g)
-            v = arith.addf(
-                arith.mulf(number(alpha, e), v), arith.mulf(number(1 - alpha, e), g)
-            )
+            v = arith.addf(arith.mulf(number(alpha, e), v), arith.mulf(number(1 - alpha, e), g))
             h = arith.addf(
                 arith.mulf(number(beta, e), h),
                 arith.mulf(number(1 - beta, e), arith.mulf(g, g)),
             )
             started = scalars.compare("gt", t, number(0, I64), step.element)
             corrected = arith.divf(
-                arith.mulf(
-                    r, math.sqrt(arith.subf(one, math.powf(number(beta, e), n)))
-                ),
+                arith.mulf(r, math.sqrt(arith.subf(one, math.powf(number(beta, e), n)))),
                 arith.subf(one, math.powf(number(alpha, e), n)),
             )
             r = arith.select(started, corrected, r)
@@ -92,8 +84,9 @@ def adam(node: Node) -> list[Tensor]:
             fresh = arith.mulf(number(1 - after, e), arith.subf(x, move))
             return [fresh, v, h]
 
-        made.append(elementwise_many([rate, step, x, g, v, h], [e, e, e], body, dims=x.dims))
-    return _arranged(made)
+        return elementwise_many([rate, step, x, g, v, h], [e, e, e], body, dims=x.dims)
+
+    return _arranged([one(*group) for group in _groups(node, 4)])
 
 
 @lowering("Momentum", domain=_DOMAIN)
@@ -102,8 +95,8 @@ def momentum(node: Node) -> list[Tensor]:
     rate, step = _rate(node)
     alpha, beta = node.attr("alpha", 0.9), node.attr("beta", 1.0)
     norm, nesterov = node.attr("norm_coefficient", 0.0), node.attr("mode") == "nesterov"
-    made = []
-    for x, g, v in _groups(node, 3):
+
+    def one(x: Tensor, g: Tensor, v: Tensor) -> list[Tensor]:
         e = x.element
 
         def body(r: ir.Value, t: ir.Value, x: ir.Value, g: ir.Value, v: ir.Value) -> list[ir.Value]:
@@ -115,5 +108,6 @@ def momentum(node: Node) -> list[Tensor]:
             move = arith.addf(g, arith.mulf(number(alpha, e), v)) if nesterov else v
             return [arith.subf(x, arith.mulf(r, move)), v]
 
-        made.append(elementwise_many([rate, step, x, g, v], [e, e], body, dims=x.dims))
-    return _arranged(made)
+        return elementwise_many([rate, step, x, g, v], [e, e], body, dims=x.dims)
+
+    return _arranged([one(*group) for group in _groups(node, 3)])

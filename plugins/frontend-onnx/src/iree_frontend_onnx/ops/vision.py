@@ -96,9 +96,7 @@ def grid_sample(node: Node) -> Tensor:
         size = _float(index.value(x.dims[2 + axis]), wide)
         one, half = number(1.0, wide), number(0.5, wide)
         if aligned:
-            return arith.mulf(
-                arith.mulf(arith.addf(g, one), half), arith.subf(size, one)
-            )
+            return arith.mulf(arith.mulf(arith.addf(g, one), half), arith.subf(size, one))
         return arith.mulf(arith.subf(arith.mulf(arith.addf(g, one), size), one), half)
 
     def body(n: ir.Value, c: ir.Value, *places: ir.Value) -> ir.Value:
@@ -199,9 +197,7 @@ def roi_align(node: Node) -> Tensor:
         batch = arith.index_cast(ir.IndexType.get(), tensor.extract(batches.value, [r]))
         shift = number(0.5 if half else 0.0, e)
         corners = [
-            arith.subf(
-                arith.mulf(tensor.extract(rois.value, [r, _at(i)]), number(scale, e)), shift
-            )
+            arith.subf(arith.mulf(tensor.extract(rois.value, [r, _at(i)]), number(scale, e)), shift)
             for i in range(4)
         ]
         starts, ends = [corners[1], corners[0]], [corners[3], corners[2]]
@@ -209,7 +205,8 @@ def roi_align(node: Node) -> Tensor:
         if not half:
             lengths = [arith.maximumf(v, number(1.0, e)) for v in lengths]
         bins = [
-            arith.divf(v, number(float(n), e)) for v, n in zip(lengths, (height, width), strict=True)
+            arith.divf(v, number(float(n), e))
+            for v, n in zip(lengths, (height, width), strict=True)
         ]
         counts = [_at(ratio) if ratio > 0 else _position(math.ceil(b)) for b in bins]
         counts = [arith.maxsi(n, _at(0)) for n in counts]
@@ -218,9 +215,7 @@ def roi_align(node: Node) -> Tensor:
         def spot(axis: int, i: ir.Value) -> ir.Value:
             begin = arith.addf(starts[axis], arith.mulf(_float(places[axis], e), bins[axis]))
             step = arith.divf(bins[axis], _float(counts[axis], e))
-            return arith.addf(
-                begin, arith.mulf(arith.addf(_float(i, e), number(0.5, e)), step)
-            )
+            return arith.addf(begin, arith.mulf(arith.addf(_float(i, e), number(0.5, e)), step))
 
         def sample(iy: ir.Value, ix: ir.Value, acc: ir.Value) -> ir.Value:
             v = _roi_sample(x, [batch, c], spot(0, iy), spot(1, ix), largest, e)
@@ -327,9 +322,7 @@ def deform_conv(node: Node) -> Tensor:
     filters = index.floordiv(w.dims[0], groups)
     data = tensors.reshape(sampled, [x.dims[0], groups, per_group, *taps, *out])
     kernel = tensors.reshape(w, [groups, filters, *w.dims[1:]])
-    made = contract(
-        data, list("ngckljo"), kernel, list("gfckl"), list("ngfjo")
-    )
+    made = contract(data, list("ngckljo"), kernel, list("gfckl"), list("ngfjo"))
     result = tensors.reshape(made, [x.dims[0], w.dims[0], *out])
     return add_bias(node, result, node.optional(3), e)
 
@@ -354,7 +347,9 @@ def col2im(node: Node) -> Tensor:
     total_taps = index.value(per_channel)
 
     def body(n: ir.Value, c: ir.Value, *places: ir.Value) -> ir.Value:
-        def level(axis: int, tap: ir.Value, column: ir.Value, ok: ir.Value, acc: ir.Value) -> ir.Value:
+        def level(
+            axis: int, tap: ir.Value, column: ir.Value, ok: ir.Value, acc: ir.Value
+        ) -> ir.Value:
             if axis == spatial:
                 row = arith.addi(arith.muli(c, total_taps), tap)
                 at = arith.select(ok, column, _at(0))
@@ -370,9 +365,7 @@ def col2im(node: Node) -> Tensor:
                     arith.CmpIPredicate.eq, arith.muli(start, _at(strides[axis])), shifted
                 )
                 fits = arith.andi(exact, arith.cmpi(arith.CmpIPredicate.sge, shifted, _at(0)))
-                fits = arith.andi(
-                    fits, arith.cmpi(arith.CmpIPredicate.slt, start, counts[axis])
-                )
+                fits = arith.andi(fits, arith.cmpi(arith.CmpIPredicate.slt, start, counts[axis]))
                 deeper = arith.addi(arith.muli(tap, taps[axis]), k)
                 further = arith.addi(arith.muli(column, counts[axis]), start)
                 return [level(axis + 1, deeper, further, arith.andi(ok, fits), state[0])]
