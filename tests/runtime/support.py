@@ -81,7 +81,7 @@ def code(text: str) -> list[Instruction]:
     for line in filter(None, map(str.strip, text.splitlines())):
         op, *words = line.replace("(", " ( ").replace(")", " ) ").split()
         args: list = []
-        group: list[int] | None = None
+        group: list | None = None
         for word in words:
             if word == "(":
                 group = []

@@ -9,6 +9,7 @@ import resource
 import tracemalloc
 import zipfile
 import zlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +79,7 @@ def test_equal_variants_share_their_bytes(tmp_path: Path) -> None:
 def test_one_parameter_in_memory_at_a_time(tmp_path: Path) -> None:
     store, megabyte = ParameterStore(), 1 << 20
     for n in range(20):
-        store.derive(f"p{n}", (megabyte,), np.uint8, lambda n=n: np.full(megabyte, n, np.uint8))
+        store.derive(f"p{n}", (megabyte,), np.uint8, partial(np.full, megabyte, n, np.uint8))
     data = DataSection(store)
     for n in range(20):
         data.add_parameter(f"p{n}")
@@ -240,7 +241,9 @@ HOSTILE = st.sampled_from([0, 1, 2, 0x7F, 0x80, 0xFF, 0xFFFF, 0x7FFFFFFF, 0x8000
 
 @settings(max_examples=1500, deadline=None, database=None, derandomize=True)
 @given(st.data())
-def test_hostile_offsets_sizes_and_counts(tmp_path_factory: pytest.TempPathFactory, data) -> None:
+def test_hostile_offsets_sizes_and_counts(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
     content = _hostile_base(tmp_path_factory)
     size = int.from_bytes(content[:4], "little")
     for _ in range(data.draw(st.integers(1, 4))):

@@ -73,7 +73,8 @@ class RemoteDevice(Device):
     name, description = "remote", "a thread"
 
     def __init__(self) -> None:
-        self.allocator = RemoteAllocator()
+        self.copying = RemoteAllocator()
+        self.allocator = self.copying
         self.gate = threading.Event()
         self.gate.set()
         self._work: queue.Queue = queue.Queue()
@@ -129,7 +130,7 @@ def test_results_stay_on_the_device_until_asked_for(tmp_path: Path, remote: Remo
     second = main(first, x)
     assert isinstance(second, BufferView) and second.shape == (4,)
     assert second.fence is not None and not second.fence.wait(timeout=0.01)
-    assert remote.allocator.copies == 1 + 3  # the constants, x twice, x; not `first`
+    assert remote.copying.copies == 1 + 3  # the constants, x twice, x; not `first`
     remote.gate.set()
     np.testing.assert_array_equal(np.asarray(second), (x + x + 1) + x + 1)
     np.testing.assert_array_equal(np.from_dlpack(first), x + x + 1)

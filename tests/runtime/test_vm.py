@@ -57,7 +57,7 @@ _KINDS = {"s": st.text(max_size=5), "x": st.floats(allow_nan=False)}
 @st.composite
 def instructions(draw: st.DrawFn) -> Instruction:
     op = draw(st.sampled_from(sorted(OPCODES)))
-    args = []
+    args: list = []
     for kind, many in bytecode.parse_kinds(op):
         value = _KINDS.get(kind, words)
         args.append(draw(st.lists(value, max_size=3).map(tuple) if many else value))
