@@ -1,0 +1,43 @@
+"""PyTorch programs for iree: ``export`` modules, read ``.pt2`` files, be a torch.compile backend.
+
+::
+
+    import iree_frontend_torch
+
+    program = iree_frontend_torch.export(model, example)
+    program.save("model.vmfb")
+    y = program(x)
+
+    fast = torch.compile(model, backend="iree")
+
+Importing this package imports nothing else; every name below is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from iree_frontend_torch.exporting import CompiledProgram as CompiledProgram
+    from iree_frontend_torch.exporting import export as export
+    from iree_frontend_torch.training import training_step as training_step
+
+_HOMES = {
+    "CompiledProgram": "iree_frontend_torch.exporting",
+    "export": "iree_frontend_torch.exporting",
+    "training_step": "iree_frontend_torch.training",
+}
+
+__all__ = ["CompiledProgram", "export", "training_step"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

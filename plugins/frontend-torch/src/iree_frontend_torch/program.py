@@ -1,0 +1,222 @@
+"""A functional FX graph with what each of its inputs and outputs is to the user.
+
+Everything that enters the compiler has this form: exported programs, graphs of torch.compile
+and training steps. Not for MLIR; ``importer`` makes that.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import fx
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind, OutputKind
+from torch.utils import _pytree as pytree
+
+from iree_core.errors import ImportModelError
+from iree_frontend_torch import effects
+from iree_frontend_torch.decompositions import table
+
+
+@dataclass(frozen=True)
+class Input:
+    """One placeholder of the graph.
+
+    Attributes:
+        kind: ``user`` (an argument of the call), ``weight`` (never changes) or ``state``
+            (survives calls).
+        name: of the argument, or qualified name of the parameter or buffer.
+        tensor: the value of a weight; the first value of a state.
+    """
+
+    kind: Literal["user", "weight", "state"]
+    name: str
+    tensor: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Output:
+    """One output of the graph.
+
+    Attributes:
+        kind: ``user`` (a result), ``state`` (what the state ``name`` becomes) or ``mutated``
+            (what the user's argument ``name`` becomes; a result as well).
+        name: of the result, the state or the argument.
+    """
+
+    kind: Literal["user", "state", "mutated"]
+    name: str
+
+
+@dataclass
+class Program:
+    """A graph without side effects, and its surroundings.
+
+    Attributes:
+        module: owns the graph; submodules are the bodies of control flow.
+        inputs: one per placeholder.
+        outputs: one per output of the graph.
+        dims: names the user gave to symbolic sizes, by the symbol's name.
+    """
+
+    module: fx.GraphModule
+    inputs: list[Input]
+    outputs: list[Output]
+    dims: dict[str, str] = field(default_factory=dict)
+
+
+def decompose(program: ExportedProgram) -> ExportedProgram:
+    """Return an exported program without side effects, of operators that the compiler knows."""
+    return program.run_decompositions(table())
+
+
+def from_decomposed(program: ExportedProgram, dynamic_shapes: Any = None) -> Program:
+    """Return what :func:`decompose` returned as a program; its graph is changed.
+
+    Args:
+        program: is used up.
+        dynamic_shapes: as given to ``torch.export.export``, for the names of dimensions.
+
+    Raises:
+        ImportModelError: it has inputs or outputs that are no tensors or numbers.
+    """
+    effects.remove(program.graph_module)
+    signature = program.graph_signature
+    changed = {s.target for s in signature.output_specs if s.kind == OutputKind.BUFFER_MUTATION}
+    placeholders = {n.name: n for n in program.graph.nodes if n.op == "placeholder"}
+    inputs: list[Input] = []
+    for spec in signature.input_specs:
+        node = placeholders[spec.arg.name]
+        found = _input(program, spec, changed)
+        if found is None:
+            if spec.kind == InputKind.USER_INPUT:
+                node.replace_all_uses_with(spec.arg.value)
+            program.graph.erase_node(node)
+        else:
+            inputs.append(found)
+    outputs = _outputs(program)
+    dims = dimension_names(program, dynamic_shapes)
+    return Program(program.graph_module, inputs, outputs, dims)
+
+
+def _input(program: ExportedProgram, spec: Any, changed: set[str]) -> Input | None:
+    """Return what a placeholder is; None for a constant argument or an effect token."""
+    if spec.kind == InputKind.USER_INPUT:
+        return None if hasattr(spec.arg, "value") else Input("user", spec.arg.name)
+    if spec.kind == InputKind.TOKEN:
+        return None
+    if spec.kind == InputKind.CUSTOM_OBJ:
+        raise ImportModelError(
+            f"The program uses the custom object {spec.target!r}; only tensors are supported.",
+            hint="Pass the object's tensors to the module instead.",
+        )
+    tensor = program.state_dict.get(spec.target)
+    if tensor is None or not spec.persistent and spec.target in program.constants:
+        tensor = program.constants[spec.target]
+    kind: Literal["weight", "state"] = "state" if spec.target in changed else "weight"
+    return Input(kind, spec.target, tensor)
+
+
+def _outputs(program: ExportedProgram) -> list[Output]:
+    """Classify the outputs, and drop from the graph those that are constants or tokens."""
+    names = iter(result_names(program.call_spec.out_spec))
+    output = program.graph.output_node()
+    kept, found = [], []
+    for node, spec in zip(output.args[0], program.graph_signature.output_specs, strict=True):
+        if spec.kind == OutputKind.USER_OUTPUT:
+            name = next(names)
+            if isinstance(node, fx.Node):
+                kept.append(node)
+                found.append(Output("user", name))
+        elif spec.kind == OutputKind.BUFFER_MUTATION:
+            kept.append(node)
+            found.append(Output("state", spec.target))
+        elif spec.kind == OutputKind.USER_INPUT_MUTATION:
+            kept.append(node)
+            found.append(Output("mutated", spec.target))
+        elif spec.kind != OutputKind.TOKEN:
+            raise ImportModelError(f"Outputs of kind {spec.kind.name} are not supported.")
+    output.args = (tuple(kept),)
+    program.graph.eliminate_dead_code()
+    return found
+
+
+def result_names(spec: pytree.TreeSpec | None) -> list[str]:
+    """Return a name per leaf of a result: the path of keys to it, ``output`` for a single one."""
+    if spec is None:
+        return []
+    tree = pytree.tree_unflatten(list(range(spec.num_leaves)), spec)
+    paths, _ = pytree.tree_flatten_with_path(tree)
+    names = []
+    for path, number in paths:
+        words = re.findall(r"[A-Za-z_]\w*|\d+", pytree.keystr(path))
+        name = "_".join(words)
+        if not name or name.isdigit():
+            name = f"output{number}" if spec.num_leaves > 1 else "output"
+        names.append(name)
+    return names
+
+
+def dimension_names(program: ExportedProgram, dynamic_shapes: Any) -> dict[str, str]:
+    """Return the names of ``torch.export.Dim`` objects by the symbol that stands for them."""
+    if dynamic_shapes is None:
+        return {}
+    names: dict[str, str] = {}
+    tree = _positional(program, dynamic_shapes)
+    shapes = _leaves(tree)
+    user = [s.arg for s in program.graph_signature.input_specs if s.kind == InputKind.USER_INPUT]
+    values = {n.name: n.meta.get("val") for n in program.graph.nodes if n.op == "placeholder"}
+    for argument, spec in zip(user, shapes, strict=False):
+        value = values.get(argument.name)
+        if not isinstance(value, torch.Tensor) or not spec:
+            continue
+        axes = spec.items() if isinstance(spec, Mapping) else enumerate(spec)
+        for axis, dim in axes:
+            name = getattr(dim, "__name__", None)
+            size = value.shape[axis]
+            if name and isinstance(size, torch.SymInt) and size.node.expr.is_symbol:
+                names.setdefault(str(size.node.expr), name)
+    return names
+
+
+def _positional(program: ExportedProgram, dynamic_shapes: Any) -> Any:
+    """Return a per-name mapping in the order of the arguments; sequences stay as they are."""
+    if not isinstance(dynamic_shapes, Mapping):
+        return dynamic_shapes
+    names = program.module_call_graph[0].signature
+    order = list(names.forward_arg_names or ()) if names is not None else []
+    known = [name for name in order if name in dynamic_shapes]
+    return [dynamic_shapes[name] for name in known or dynamic_shapes]
+
+
+def _leaves(tree: Any) -> list[Any]:
+    """Flatten a tree of shapes: a leaf is None, or sizes by axis."""
+    if tree is None:
+        return [None]
+    if isinstance(tree, Mapping):
+        if all(isinstance(key, int) for key in tree):
+            return [tree]
+        return [leaf for part in tree.values() for leaf in _leaves(part)]
+    if tree and all(part is None or not isinstance(part, Mapping | list | tuple) for part in tree):
+        if any(part is not None for part in tree):
+            return [tree]
+    return [leaf for part in tree for leaf in _leaves(part)]
+
+
+def trace(
+    function: Callable[..., Any], example: Sequence[Any], dims: Mapping[str, str] | None = None
+) -> fx.GraphModule:
+    """Return the graph of a function of flat tensors, functional and decomposed.
+
+    Args:
+        function: takes tensors, returns a list of tensors; it may use autograd and mutate.
+        example: tensors whose shapes and types the graph is made for.
+    """
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    functional = torch.func.functionalize(function, remove="mutations_and_views")
+    return make_fx(functional, tracing_mode="fake", decomposition_table=table())(*example)
