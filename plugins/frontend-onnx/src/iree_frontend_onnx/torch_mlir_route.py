@@ -33,7 +33,7 @@ def lower_one_node(model: bytes) -> str | None:
 def _read_all(descriptor: int, child: int) -> bytes:
     """Read until the child closes its end; kill it when its time is over."""
     deadline = time.monotonic() + TIME_LIMIT
-    parts = []
+    parts: list[bytes] = []
     with os.fdopen(descriptor, "rb", buffering=0) as pipe:
         while True:
             ready, _, _ = select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))

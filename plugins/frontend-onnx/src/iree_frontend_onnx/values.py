@@ -165,7 +165,7 @@ class Value:
 
     def _from_items(self, items: Sequence[Dim]) -> Tensor:
         scalars_ = [arith.index_cast(self.element.type, index.value(item)) for item in items]
-        return tensors.from_elements(scalars_, self.element, tuple(self.dims))  # type: ignore[arg-type]
+        return tensors.from_elements(scalars_, self.element, tuple(self.dims))
 
 
 @dataclass(eq=False)

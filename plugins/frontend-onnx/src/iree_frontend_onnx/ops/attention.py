@@ -48,7 +48,7 @@ def attention(node: Node) -> list[Tensor | None]:
     scale = node.attr("scale")
     if scale is None and not isinstance(size, int):
         node.unsupported("the head size must be static where no scale is given")
-    scale = 1 / sqrt(size) if scale is None else scale  # type: ignore[arg-type]
+    scale = 1 / sqrt(size) if scale is None else scale
     stages = [elementwise([scores], wide, lambda s: arith.mulf(s, number(scale, wide)))]
     stages += _mask_and_cap(node, stages[0], wide, past)
     weights = convert(softmax(stages[-1], 3), e)

@@ -8,11 +8,11 @@ from iree_core.lowering.element import F32, I64, ElementType
 from iree_core.lowering.structured import elementwise
 from iree_core.lowering.tensors import Tensor
 from iree_frontend_onnx.registry import Node, lowering
-from iree_frontend_onnx.values import Value
+from iree_frontend_onnx.values import AnyValue, Value
 
 
 @lowering("Identity")
-def identity(node: Node) -> object:
+def identity(node: Node) -> AnyValue:
     """The input itself (tensor, sequence or optional)."""
     return node.any(0)
 

@@ -471,15 +471,32 @@ def bit_shift(node: Node) -> Tensor:
 @lowering("Where")
 def where(node: Node) -> Tensor | Value:
     """Choice between two operands."""
-    condition = node.array(0)
-    lists = [node.value(i).tracked_items() for i in (1, 2)]
-    if condition is not None and condition.ndim <= 1 and lists[0] and lists[1]:
-        length = max(condition.size, len(lists[0]), len(lists[1]))
-        picks = [bool(c) for c in condition.reshape(-1)]
-        full = [x * length if len(x) == 1 else x for x in (picks, *lists)]
-        if all(len(x) == length for x in full) and node.value(1).element.is_integer:
-            rank = max(condition.ndim, node.value(1).rank, node.value(2).rank)
-            chosen = [a if c else b for c, a, b in zip(*full, strict=True)]
-            return Value(items=chosen, rank=rank, element=node.value(1).element)
+    tracked = _where_on_sizes(node)
+    if tracked is not None:
+        return tracked
     c, a, b = node.tensor(0), node.tensor(1), node.tensor(2)
     return elementwise([c, a, b], a.element, lambda p, x, y: arith.select(p, x, y))
+
+
+def _where_on_sizes(node: Node) -> Value | None:
+    """Choose among tracked integers by a condition that is known at import."""
+    condition = node.array(0)
+    first, second = node.value(1), node.value(2)
+    left, right = first.tracked_items(), second.tracked_items()
+    if condition is None or condition.ndim > 1 or not left or not right:
+        return None
+    if not first.element.is_integer:
+        return None
+    picks = [bool(c) for c in condition.reshape(-1)]
+    length = max(len(picks), len(left), len(right))
+
+    def spread(items: list[Dim]) -> list[Dim]:
+        return items * length if len(items) == 1 else items
+
+    choices = picks * length if len(picks) == 1 else picks
+    left, right = spread(left), spread(right)
+    if not len(choices) == len(left) == len(right):
+        return None
+    chosen = [a if c else b for c, a, b in zip(choices, left, right, strict=True)]
+    rank = max(condition.ndim, first.rank, second.rank)
+    return Value(items=chosen, rank=rank, element=first.element)

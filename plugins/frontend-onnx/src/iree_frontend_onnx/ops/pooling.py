@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from iree_core.ir import arith, ir, math, tensor
 from iree_core.lowering import index, scalars, tensors
 from iree_core.lowering.element import I64, ElementType
@@ -53,8 +55,13 @@ class Windows:
         return index.add(last, (self.kernel[axis] - 1) * self.dilations[axis] + 1)
 
     def pool(
-        self, x: Tensor, initial: float, element: ElementType, combine, filler: float | None = None
-    ) -> Tensor:  # type: ignore[no-untyped-def]
+        self,
+        x: Tensor,
+        initial: float,
+        element: ElementType,
+        combine: Callable[[ir.Value, ir.Value], ir.Value],
+        filler: float | None = None,
+    ) -> Tensor:
         """Run ``combine`` over the windows of ``x``."""
         data = tensors.pad(
             x, [0, 0, *self.low], [0, 0, *self.reach], initial if filler is None else filler

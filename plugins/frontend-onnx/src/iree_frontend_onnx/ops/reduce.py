@@ -49,7 +49,7 @@ def mean(x: Tensor, axes: Sequence[int], *, keep_dims: bool = True) -> Tensor:
 
     def divide(v: ir.Value, e: ElementType) -> ir.Value:
         if outside is None:
-            number = scalars.constant(count, e)  # type: ignore[arg-type]
+            number = scalars.constant(count, e)
         else:
             number = scalars.convert(arith.index_cast(I64.type, outside), I64, e)
         return scalars.div(v, number, e)
@@ -180,8 +180,8 @@ def extremum(x: Tensor, axes: Sequence[int], largest: bool, *, keep_dims: bool =
         build, initial = (arith.ori, 0) if largest else (arith.andi, 1)
         return reduce([x], axes, initial, e, lambda v, acc: build(acc, v), keep_dims=keep_dims)
     combine = scalars.maximum if largest else scalars.minimum
-    initial = scalars.lowest(e) if largest else scalars.highest(e)
-    return reduce([x], axes, initial, e, lambda v, acc: combine(acc, v, e), keep_dims=keep_dims)
+    start = scalars.lowest(e) if largest else scalars.highest(e)
+    return reduce([x], axes, start, e, lambda v, acc: combine(acc, v, e), keep_dims=keep_dims)
 
 
 def _log_sum_exp(x: Tensor, axes: Sequence[int], keep: bool) -> Tensor:

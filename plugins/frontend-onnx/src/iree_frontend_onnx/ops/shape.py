@@ -100,7 +100,7 @@ def squeeze(node: Node) -> Tensor | Value:
     given = given_axes(node, 1)
     if given is not None and static_axes(given) is None:
         return tensors.reshape(node.tensor(0), without(value.dims, given))
-    axes = [node.normalize_axis(int(a), value.rank) for a in given or ()]  # type: ignore[arg-type]
+    axes = [node.normalize_axis(int(a), value.rank) for a in given or ()]
     if given is None:
         axes = [a for a, d in enumerate(value.dims) if index.same(d, 1)]
         if any(not isinstance(d, int) for d in value.dims):
@@ -119,7 +119,7 @@ def unsqueeze(node: Node) -> Tensor | Value:
     if static_axes(given) is None:
         return tensors.reshape(node.tensor(0), with_ones(value.dims, given))
     count = len(given)
-    axes = [node.normalize_axis(int(a), value.rank + count) for a in given]  # type: ignore[arg-type]
+    axes = [node.normalize_axis(int(a), value.rank + count) for a in given]
     items = value.tracked_items()
     if items is not None and value.rank + count <= 1:
         return Value(items=items, rank=value.rank + count, element=value.element)
@@ -298,7 +298,7 @@ def sliced(
         and value.rank == 1
         and all(isinstance(d, int) for d in (*offsets, *sizes))
     ):
-        begin, count, step = int(offsets[0]), int(sizes[0]), strides[0]  # type: ignore[call-overload]
+        begin, count, step = int(offsets[0]), int(sizes[0]), strides[0]
         picked = [items[begin + i * step] for i in range(count)]
         return Value(items=picked, element=value.element)
     x = node.tensor(0)
@@ -428,7 +428,7 @@ def pad(node: Node) -> Tensor:
         if static_axes(given) is None:
             pads = _pads_by_axis(pads, given, x.rank)
         else:
-            axes = [int(a) for a in given]  # type: ignore[arg-type]
+            axes = [int(a) for a in given]
     filler: ir.Value | float = 0
     if node.has(2):
         known = node.array(2)

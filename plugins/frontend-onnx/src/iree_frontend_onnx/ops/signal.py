@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from iree_core.ir import arith, ir, tensor
 from iree_core.lowering import index, scalars, tensors
 from iree_core.lowering.element import ElementType
@@ -32,6 +34,10 @@ def _joined(parts: Parts, element: ElementType) -> Tensor:
     im = parts.im or tensors.fill(parts.re.dims, parts.re.element, 0)
     both = [tensors.expand_dims(p, [p.rank]) for p in (parts.re, im)]
     return convert(tensors.concat(both, parts.re.rank), element)
+
+
+def _each(parts: Parts, change: Callable[[Tensor], Tensor]) -> Parts:
+    return Parts(change(parts.re), None if parts.im is None else change(parts.im))
 
 
 def _first(x: Tensor, axis: int, count: Dim) -> Tensor:
@@ -68,11 +74,11 @@ def dft_node(node: Node) -> Tensor:
         return convert(tensors.expand_dims(real, [real.rank]), x.element)
     if node.has(1):
         length = node.items(1)[0]
-        parts = Parts(*(p if p is None else _fitted(p, axis, length) for p in (parts.re, parts.im)))
+        parts = _each(parts, lambda p: _fitted(p, axis, length))
     made = dft(parts, axis, inverse=inverse)
     if onesided:
         half = index.add(index.floordiv(made.re.dims[axis], 2), 1)
-        made = Parts(*(p if p is None else _first(p, axis, half) for p in (made.re, made.im)))
+        made = _each(made, lambda p: _first(p, axis, half))
     return _joined(made, x.element)
 
 
@@ -133,5 +139,5 @@ def stft(node: Node) -> Tensor:
     made = dft(Parts(re, frames(parts.im)), 2)
     if node.attr("onesided", 1):
         half = index.add(index.floordiv(length, 2), 1)
-        made = Parts(*(p if p is None else _first(p, 2, half) for p in (made.re, made.im)))
+        made = _each(made, lambda p: _first(p, 2, half))
     return _joined(made, e)
