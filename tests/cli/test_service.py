@@ -158,6 +158,7 @@ def test_interruption_ends_the_process_and_leaves_nothing(site: Path) -> None:
 def test_files_that_are_no_models(site: Path, model: str | bytes, message: str) -> None:
     with pytest.raises((UsageError, ImportModelError), match=message):
         iree_core.compile(model, target="fake")
+    assert _leftovers(site) == []
 
 
 def test_wrong_options_are_refused_before_any_work(site: Path) -> None:

@@ -26,6 +26,9 @@ from iree_core.passes.state import CompileOptions, FallbackPolicy, Note, Progres
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
+# File name of a model that was given as bytes, in the folder of its compilation.
+_IN_MEMORY = "model-in-memory"
+
 
 @dataclass(frozen=True)
 class CompileRequest:
@@ -213,12 +216,19 @@ def compile(
         keep = output is None
         return CompiledModule(target_path, report, temporary=folder if keep else None)
     except IreeError as error:
-        keep = str(folder) in str(error).replace(str(partial), "")  # a reproducer
-        what = error.what.replace(str(partial), str(target_path))
-        raise type(error)(what, where=error.where, hint=error.hint) from None
+        shown = {str(partial): str(target_path), str(folder / _IN_MEMORY): "the model in memory"}
+        what, where = (_replace(text, shown) for text in (error.what, error.where))
+        keep = str(folder) in f"{what} {where} {error.hint}"  # a reproducer
+        raise type(error)(what or "", where=where, hint=error.hint) from None
     finally:
         if not keep:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _replace(text: str | None, replacements: Mapping[str, str]) -> str | None:
+    for old, shown in replacements.items():
+        text = text.replace(old, shown) if text else text
+    return text
 
 
 def partial_path(path: Path) -> Path:
@@ -251,7 +261,7 @@ def _as_file(model: Any, folder: Path) -> Path:
             f"A {type(model).__name__} cannot be compiled.",
             hint="Give a path, the bytes of a model file, or an object with SerializeToString().",
         )
-    path = folder / "model"
+    path = folder / _IN_MEMORY
     path.write_bytes(model)
     return path
 

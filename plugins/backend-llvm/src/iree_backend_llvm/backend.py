@@ -23,6 +23,10 @@ class LlvmCpuBackend(Backend):
 
     name = "llvm-cpu"
 
+    def default_for_host(self) -> bool:
+        """Return True: this backend is for the processor of the machine it runs on."""
+        return True
+
     def resolve(self, options: str) -> Target:
         """Return the target that ``options`` names; see :mod:`iree_backend_llvm.target`."""
         target = parse_target(options)

@@ -89,8 +89,11 @@ def _explain(error: ir.MLIRError, name: str) -> ImportModelError:
     diagnostic = error.error_diagnostics[0] if error.error_diagnostics else None
     message = diagnostic.message if diagnostic else str(error)
     where = name
-    if diagnostic and isinstance(diagnostic.location, ir.FileLineColLoc):
-        line, column = diagnostic.location.start_line, diagnostic.location.start_col
+    # Diagnostics do not give the precise class of their location.
+    place = diagnostic.location.attr if diagnostic else None
+    location = ir.Location.from_attr(place, place.context) if place else None
+    if isinstance(location, ir.FileLineColLoc):
+        line, column = location.start_line, location.start_col
         where = f"{name}:{line}:{column}" if line else name
     hint = None
     if ("unknown" in message and "dialect" in message) or "unregistered" in message:
