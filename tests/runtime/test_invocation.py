@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import timeit
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,19 @@ def test_unknown_function(add: LoadedModule) -> None:
         add["forward"]
     assert not hasattr(add, "forward")
     assert "main" in add and list(add) == ["main"] and "main" in dir(add)
+
+
+def test_functions_with_awkward_names(tmp_path: Path) -> None:
+    functions = [
+        replace(support.add_program().functions[0], name=name)
+        for name in ("_functions", "_step", "reset", "main.1")
+    ]
+    program = replace(support.add_program(), functions=functions)
+    module = iree_core.load(support.write(tmp_path / "m.vmfb", program), "local-sync")
+    for name in module:
+        np.testing.assert_array_equal(module[name](X, Y), SUM)
+    np.testing.assert_array_equal(module._step(X, Y), SUM)
+    module.reset()
 
 
 def test_dynamic_dimensions(dynamic: LoadedModule) -> None:

@@ -124,8 +124,8 @@ class LoadedModule:
             for number, body in public_functions(program)
         }
         for name, function in self._functions.items():
-            if name not in _RESERVED:
-                self.__dict__[name] = function
+            if name not in _RESERVED and not name.startswith("_"):
+                self.__dict__[name] = function  # found without __getattr__, which is slow
 
     @property
     def device(self) -> Device:
@@ -154,7 +154,10 @@ class LoadedModule:
 
     def __getattr__(self, name: str) -> Function:
         # Only reached where there is no such attribute; dunder lookups expect this exception.
-        if name.startswith("__") or "_functions" not in self.__dict__:
+        functions = self.__dict__.get("_functions", {})
+        if name in functions:
+            return functions[name]
+        if name.startswith("__") or not functions:
             raise AttributeError(name)
         raise self._unknown(name)
 
