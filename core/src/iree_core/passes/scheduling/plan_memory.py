@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from functools import reduce
 
 from iree_core.dialects import hal
 from iree_core.ir import func, ir
@@ -21,6 +22,15 @@ from iree_core.passes.state import CompilationState
 
 # What an unknown dimension is taken for where sizes are compared to choose slots.
 _TYPICAL_DIMENSION = 128
+
+# Scalar operations that cannot fail, so they may run when the function is entered.
+_MOVABLE = frozenset(
+    f"arith.{name}"
+    for name in (
+        "addi", "andi", "cmpi", "constant", "extsi", "extui", "index_cast", "index_castui",
+        "maxsi", "maxui", "minsi", "minui", "muli", "ori", "select", "subi", "trunci", "xori",
+    )
+)  # fmt: skip
 
 FIRST = "hal.first"
 LAST = "hal.last"
@@ -62,7 +72,6 @@ class _Planned:
 def _plan(function: func.FuncOp) -> None:
     block = function.regions[0].blocks[0]
     symbols = Symbols()
-    arguments = set(block.arguments)
     static: list[_Planned] = []
     dynamic: list[_Planned] = []
     known = lifetimes(function)
@@ -70,42 +79,96 @@ def _plan(function: func.FuncOp) -> None:
         op.erase()
     for life in known:
         size = symbols.value(life.op.size)
-        if life.escapes or not symbols.keys(size) <= arguments:
+        if life.escapes or not all(_follows_from_arguments(k) for k in symbols.keys(size)):
             with ir.InsertionPoint(life.op), life.op.location:
                 _replace(life.op, hal.AllocOp(life.op.size))
         elif size.number is None:
-            dynamic.append(_Planned(life, symbols.align(size, ALIGNMENT)))
+            dynamic.append(_Planned(life, size))
         else:
             static.append(_Planned(life, size))
     if not static and not dynamic:
         return
     with ir.InsertionPoint.at_block_begin(block), function.location:
-        _place(static, dynamic, symbols)
+        anchor = index_constant(0).owner.operation
+    with ir.InsertionPoint(anchor), function.location:
+        _place(static, dynamic, symbols, _Hoister(anchor).index)
 
 
-def _place(static: Sequence[_Planned], dynamic: Sequence[_Planned], symbols: Symbols) -> None:
+def _place(
+    static: Sequence[_Planned],
+    dynamic: Sequence[_Planned],
+    symbols: Symbols,
+    leaf: Callable[[Hashable], ir.Value],
+) -> None:
     offsets, total = best_fit(
         [Interval(p.life.first, p.life.last, p.size.number or 0) for p in static]
     )
     slots = colour(
         [Interval(p.life.first, p.life.last, _estimate(p.size, symbols)) for p in dynamic]
     )
-    largest: dict[int, Size] = {}
+    members: dict[int, list[Size]] = {}
     for planned, slot in zip(dynamic, slots, strict=True):
-        previous = largest.get(slot)
-        largest[slot] = (
-            planned.size if previous is None else symbols.maximum(previous, planned.size)
-        )
+        members.setdefault(slot, []).append(planned.size)
     starts: dict[int, ir.Value] = {}
     start = fixed(total)
-    for slot in range(len(largest)):
-        starts[slot] = symbols.emit(start, _leaf)
-        start = start + largest[slot]
-    arena = hal.ArenaOp(symbols.emit(start, _leaf)).result
+    for slot in range(len(members)):
+        starts[slot] = symbols.emit(start, leaf)
+        start = start + symbols.align(_largest(members[slot], symbols), ALIGNMENT)
+    arena = hal.ArenaOp(symbols.emit(start, leaf)).result
     for planned, offset in zip(static, offsets, strict=True):
         _subview(planned, arena, index_constant(offset))
     for planned, slot in zip(dynamic, slots, strict=True):
         _subview(planned, arena, starts[slot])
+
+
+def _largest(sizes: Sequence[Size], symbols: Symbols) -> Size:
+    """Return the maximum of ``sizes``, leaving out those that another always exceeds."""
+    kept: list[Size] = []
+    for size in sizes:
+        if not any(_at_least(other, size, symbols) for other in kept):
+            kept = [other for other in kept if not _at_least(size, other, symbols)]
+            kept.append(size)
+    return reduce(symbols.maximum, kept)
+
+
+def _at_least(left: Size, right: Size, symbols: Symbols) -> bool:
+    """Whether ``left`` is never smaller than ``right``, because no dimension is negative."""
+    difference = left - right
+    return all(factor >= 0 for _, factor in difference.terms) and all(
+        isinstance(key, ir.Value) and isinstance(key.owner, ir.Block)
+        for key in map(symbols.key, difference.atoms)
+    )
+
+
+def _follows_from_arguments(key: Hashable) -> bool:
+    """Whether a value can be computed when the function is entered."""
+    assert isinstance(key, ir.Value)
+    if isinstance(key.owner, ir.Block):
+        return key.owner.owner.operation.name == "func.func"
+    op = key.owner.operation
+    return op.name in _MOVABLE and all(_follows_from_arguments(o) for o in op.operands)
+
+
+@dataclass
+class _Hoister:
+    """Moves what computes sizes in front of ``anchor``, each operation once."""
+
+    anchor: ir.Operation
+    moved: set[ir.Value] = field(default_factory=set)
+
+    def index(self, key: Hashable) -> ir.Value:
+        """Return the value ``key`` as an ``index`` that is known at the anchor."""
+        assert isinstance(key, ir.Value)
+        self._move(key)
+        return as_index(key)
+
+    def _move(self, value: ir.Value) -> None:
+        if isinstance(value.owner, ir.Block) or value in self.moved:
+            return
+        for operand in value.owner.operation.operands:
+            self._move(operand)
+        value.owner.operation.move_before(self.anchor)
+        self.moved.add(value)
 
 
 def _subview(planned: _Planned, arena: ir.Value, offset: ir.Value) -> None:
@@ -123,11 +186,6 @@ def _subview(planned: _Planned, arena: ir.Value, offset: ir.Value) -> None:
 def _replace(op: ir.OpView, other: ir.OpView) -> None:
     op.result.replace_all_uses_with(other.result)
     op.operation.erase()
-
-
-def _leaf(key: Hashable) -> ir.Value:
-    assert isinstance(key, ir.Value), "sizes in the arena follow from the arguments"
-    return as_index(key)
 
 
 def _estimate(size: Size, symbols: Symbols) -> int:
