@@ -70,9 +70,10 @@ def packing_for(
     Returns:
         The layout, or None where packing does not pay: fewer lanes than one register.
     """
-    if shape[lane_dim] < cpu.lanes(accumulator_bits):
+    if shape[lane_dim] < cpu.lanes(max(32, accumulator_bits)):
         return None
-    return PackedLayout(tuple(order), lane_dim, panel_width(cpu, accumulator_bits))
+    # Narrower accumulators are widened to 32 bits.
+    return PackedLayout(tuple(order), lane_dim, panel_width(cpu, max(32, accumulator_bits)))
 
 
 def register_rows(cpu: CpuModel, vectors: int, extent: int | None, window: int = 1) -> int:

@@ -106,6 +106,7 @@ def _analyse(dispatch: Dispatch, generic: ir.OpView, body: Body) -> Contraction 
         return None  # lanes along the reduction, as the schedule for rows has them, are faster
     outer = tuple(d for d in output if d not in (lane, row))
     order = _reduction_order(reductions, inputs, operands, lane)
+    order = _window_along_rows_last(order, inputs, lane, row)
     return Contraction(
         dispatch, generic, body, tuple(inputs), output, extents, lane, row, outer, order, where
     )
@@ -206,6 +207,20 @@ def _reduction_order(
         ):
             return tuple(order)
     return tuple(reductions)
+
+
+def _window_along_rows_last(
+    order: tuple[int, ...], inputs: Sequence[tuple[Linear, ...]], lane: int, row: int | None
+) -> tuple[int, ...]:
+    """Return the loops with a window along contiguous rows (an NCHW image) as the innermost."""
+    for maps in inputs:
+        last = maps[-1] if maps else Linear(())
+        if row is None or not last.factor(row) or any(form.factor(lane) for form in maps):
+            continue
+        windows = [d for d in last.dims if d in order]
+        if windows:
+            return (*(d for d in order if d != windows[0]), windows[0])
+    return order
 
 
 def loop_extents(dispatch: Dispatch, generic: ir.OpView) -> tuple[Size, ...]:
