@@ -1,0 +1,1 @@
+"""Helpers that the commands of the documentation use."""
