@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import prod
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 import onnx
@@ -15,6 +15,7 @@ from iree_core.errors import ImportModelError
 from iree_core.lowering.element import ElementType
 from iree_core.params import ParameterStore
 from iree_frontend_onnx.elements import from_onnx
+from iree_frontend_onnx.in_place import read_without_weights
 from iree_frontend_onnx.values import INLINE_LIMIT, Constant
 
 
@@ -83,7 +84,7 @@ def load(path: Path, parameters: ParameterStore) -> Model:
         ImportModelError: it is no ONNX model, or a file with its weights is missing.
     """
     try:
-        proto = onnx.load(str(path), load_external_data=False)
+        proto = onnx.ModelProto.FromString(read_without_weights(path))
     except OSError:
         raise
     except Exception as error:
@@ -139,8 +140,11 @@ def _external(
     folder: Path,
 ) -> Constant:
     entries = {e.key: e.value for e in proto.external_data}
-    path = (folder / entries.get("location", "")).resolve()
-    if not path.is_relative_to(folder.resolve()) or not path.is_file():
+    location = PurePath(entries.get("location", ""))
+    path = folder / location
+    # Where the path leads (downloads are often links) is up to the user; what the model says
+    # must stay in its folder.
+    if location.is_absolute() or ".." in location.parts or not path.is_file():
         raise ImportModelError(
             f"The weights of {proto.name!r} are in {entries.get('location')!r}, which is no file "
             "in the model's folder.",
