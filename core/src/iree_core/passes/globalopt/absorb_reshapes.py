@@ -41,7 +41,7 @@ class AbsorbReshapes:
 
     Only where the reshapes disappear altogether, through any number of computations. A slice
     before an expansion that splits the sliced dimension evenly is taken behind it, where
-    consumers can read through it.
+    consumers can read through it; padding of other dimensions likewise.
     """
 
     name: str = "absorb-reshapes"
@@ -53,7 +53,7 @@ class AbsorbReshapes:
         ]
         for op in expansions:
             with ir.InsertionPoint(op), op.location:
-                made = _expand_before_slice(op)
+                made = _expand_before_slice(op) or _expand_before_pad(op)
                 if made is None:
                     splits = _splits_of(op)
                     if _can_split(op.operands[0], splits):
@@ -317,6 +317,42 @@ def _expand_before_slice(op: ir.Operation) -> ir.Value | None:
     return tensor.ExtractSliceOp(
         target, expanded.result, [], list(op.operands)[1:], [], starts, list(target.shape), ones
     ).result
+
+
+def _expand_before_pad(op: ir.Operation) -> ir.Value | None:
+    """Pad the expansion instead of expanding what is padded in other dimensions."""
+    pad = owner_of(op.operands[0])
+    if pad is None or pad.name != "tensor.pad" or not has_one_use(op.operands[0]):
+        return None
+    source = ir.RankedTensorType(pad.operands[0].type)
+    target = ir.RankedTensorType(op.results[0].type)
+    if len(list(pad.regions[0].blocks[0].operations)) != 1 or len(pad.operands) > 1:
+        return None
+    shape: list[int] = []
+    sizes: list[ir.Value] = []
+    amounts: list[list[int]] = [[], []]
+    for dim, group in enumerate(groups_of(op)):
+        low, high = (_static(pad, name)[dim] for name in ("static_low", "static_high"))
+        if len(group) > 1 and (low or high or any(target.is_dynamic_dim(d) for d in group)):
+            return None
+        shape += [source.shape[dim]] if len(group) == 1 else [target.shape[d] for d in group]
+        sizes += [_dim(pad.operands[0], dim)] if source.is_dynamic_dim(dim) else []
+        rest = [0] * (len(group) - 1)
+        amounts[0] += [low, *rest]
+        amounts[1] += [high, *rest]
+    expanded = tensor.ExpandShapeOp(
+        ir.RankedTensorType.get(shape, source.element_type),
+        pad.operands[0],
+        groups_attribute(groups_of(op)),
+        sizes,
+        shape,
+    ).result
+    made = tensor.PadOp(target, expanded, [], [], amounts[0], amounts[1])
+    block = made.regions[0].blocks.append(*[ir.IndexType.get()] * target.rank)
+    with ir.InsertionPoint(block):
+        value = next(iter(pad.regions[0].blocks[0].operations)).operands[0]
+        tensor.YieldOp(value)
+    return made.result
 
 
 def _static(op: ir.Operation, name: str) -> Sequence[int]:

@@ -62,14 +62,13 @@ class _Layouts:
     def __init__(self, operations: list[ir.Operation]) -> None:
         self._operations = operations
         self.permutations: dict[ir.Value, Permutation] = {}
-        pending = [op.results[0] for op in operations if _is_window(op)]
-        for value in pending:
-            self._add(value, grouped=False)
+        windows = [op for op in operations if _is_window(op)]
+        pending = [op.results[0] for op in windows if self._add(op.results[0], _is_grouped(op))]
         while pending:
             for use in list(pending.pop().uses):
                 pending.extend(self._spread(use.owner.operation))
 
-    def _add(self, value: ir.Value, *, grouped: bool) -> bool:
+    def _add(self, value: ir.Value, grouped: bool) -> bool:
         kind = ir.RankedTensorType(value.type)
         channels = (1, 2) if grouped else (1,)
         if value in self.permutations or kind.rank <= len(channels) + 1:
@@ -103,7 +102,7 @@ class _Layouts:
             grouped = op.name == "tensor.expand_shape"
         else:
             grouped = self._is_grouped(source)
-        return [r for r in op.results if self._add(r, grouped=grouped)]
+        return [r for r in op.results if self._add(r, grouped)]
 
     def _passes_layout(self, op: ir.Operation, source: ir.Value) -> bool:
         if op.name == "linalg.generic":
@@ -259,6 +258,14 @@ def _is_window(op: ir.Operation) -> bool:
         and output[1] not in slides
         and not all(parallel)
     )
+
+
+def _is_grouped(op: ir.Operation) -> bool:
+    """Whether a window operation has a loop over groups of channels behind the batch."""
+    maps = maps_of(op)
+    data, output = dim_positions(maps[0]), dim_positions(maps[-1])
+    slides = compound_loops(maps[:1])
+    return len(data) > 3 and data[2] is not None and output[2] not in slides
 
 
 def _adapt_split(op: ir.Operation) -> None:
