@@ -10,11 +10,8 @@ from harness import run_kernel
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from iree_core.codegen import CpuModel, Kernel
+from iree_core.codegen import CpuModel, Kernel, build_kernel
 from iree_core.codegen.blocking import packing_for
-from iree_core.codegen.contraction import build, match_contraction
-from iree_core.codegen.dispatch import read_dispatch
-from iree_core.ir import ir, make_context
 
 AVX512 = CpuModel()
 AVX2 = CpuModel(vector_bytes=32, vector_registers=16, masked=False)
@@ -204,11 +201,7 @@ def check(window: Window) -> Kernel:
     x = rng.standard_normal(window.input_shape(0)).astype(np.float32)
     extents = window.extents()
     w = rng.standard_normal([extents[d] for d in window.weight_dims()]).astype(np.float32)
-    with make_context(), ir.Location.unknown():
-        module = ir.Module.parse(window.text())
-        match = match_contraction(read_dispatch(module))
-        assert match is not None
-        kernel = build(match, window.target)
+    kernel = build_kernel(window.text(), window.target)
     layout = window.layout()
     shape = tuple(extents[d] for d in window.result_dims())
     (found,) = run_kernel(
