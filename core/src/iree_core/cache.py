@@ -85,9 +85,20 @@ def cache_key(model: Path, target: str | None, options: Mapping[str, object]) ->
     Raises:
         OSError: the model cannot be read.
     """
+    return content_key({"model": _digest(model), "beside": _beside(model)}, target, options)
+
+
+def content_key(
+    content: Mapping[str, object], target: str | None, options: Mapping[str, object]
+) -> str:
+    """Return the key of a compilation of something that is no file, a hexadecimal SHA-256.
+
+    Args:
+        content: what identifies the model, e.g. digests; JSON can hold it.
+        target, options: as for :func:`cache_key`.
+    """
     facts = {
-        "model": _digest(model),
-        "beside": _beside(model),
+        **content,
         "target": target,
         "machine": _machine(),
         "options": {key: str(value) for key, value in options.items()},

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import fx
 from torch_mlir.extras.fx_importer import GraphNodeImporter
 
@@ -26,9 +25,7 @@ class ControlFlowImporter(GraphNodeImporter):
         predicate, if_true, if_false, operands = node.args
         values = self._values(loc, operands)
         types = self._result_types(node)
-        op = _create(
-            "torch.prim.If", types, [self._condition(loc, predicate)], loc, regions=2
-        )
+        op = _create("torch.prim.If", types, [self._condition(loc, predicate)], loc, regions=2)
         for region, body in zip(op.regions, (if_true, if_false), strict=True):
             with loc:
                 block = ir.Block.create_at_start(region, [])

@@ -40,7 +40,7 @@ DROPPED = frozenset(
 
 def _replace(graph: fx.Graph, node: fx.Node) -> None:
     token, target, *arguments = node.args
-    results = getattr(target, "_schema").returns
+    results = target._schema.returns
     made = None
     if results:
         with graph.inserting_before(node):

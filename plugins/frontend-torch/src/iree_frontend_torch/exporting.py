@@ -34,7 +34,13 @@ def compile_program(program: Program, **options: Any) -> iree.CompiledModule:
     Raises:
         IreeError: as ``iree.compile``.
     """
-    module, weights = importer.import_program(program, context())
+    return compile_module(*importer.import_program(program, context()), **options)
+
+
+def compile_module(
+    module: ir.Module, weights: importer.Weights, **options: Any
+) -> iree.CompiledModule:
+    """Compile what ``import_program`` returned, like :func:`compile_program`."""
     with bundle.written(module, weights.arrays) as path:
         return iree.compile(path, frontend="torch", **options)
 
@@ -188,7 +194,7 @@ def export(
         )  # fmt: skip
     decomposed = decompose(exported)
     calling = _Calling(decomposed)
-    program = from_decomposed(decomposed, dynamic_shapes)
+    program = from_decomposed(decomposed)
     compiled = compile_program(program, output=output, target=target, **options)
     return CompiledProgram(compiled, calling, device, threads)
 

@@ -243,6 +243,4 @@ def _to_torch(value: ir.Value, kind: ir.Type) -> ir.Value:
 
 
 def _to_builtin(value: ir.Value, kind: ir.Type) -> ir.Value:
-    return ir.Operation.create(
-        "torch_c.to_builtin_tensor", results=[kind], operands=[value]
-    ).result
+    return ir.Operation.create("torch_c.to_builtin_tensor", results=[kind], operands=[value]).result

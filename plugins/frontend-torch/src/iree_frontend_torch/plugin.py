@@ -1,4 +1,4 @@
-"""Hook implementations of the PyTorch frontend. Imports nothing heavy: ``iree plugins`` reads it."""
+"""Hook implementations of the PyTorch frontend. Imports nothing heavy (``iree plugins``)."""
 
 from __future__ import annotations
 

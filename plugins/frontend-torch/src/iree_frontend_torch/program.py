@@ -7,7 +7,7 @@ and training steps. Not for MLIR; ``importer`` makes that.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -74,12 +74,8 @@ def decompose(program: ExportedProgram) -> ExportedProgram:
     return program.run_decompositions(table())
 
 
-def from_decomposed(program: ExportedProgram, dynamic_shapes: Any = None) -> Program:
+def from_decomposed(program: ExportedProgram) -> Program:
     """Return what :func:`decompose` returned as a program; its graph is changed.
-
-    Args:
-        program: is used up.
-        dynamic_shapes: as given to ``torch.export.export``, for the names of dimensions.
 
     Raises:
         ImportModelError: it has inputs or outputs that are no tensors or numbers.
@@ -99,7 +95,7 @@ def from_decomposed(program: ExportedProgram, dynamic_shapes: Any = None) -> Pro
         else:
             inputs.append(found)
     outputs = _outputs(program)
-    dims = dimension_names(program, dynamic_shapes)
+    dims = dimension_names(program.graph_module)
     return Program(program.graph_module, inputs, outputs, dims)
 
 
@@ -115,7 +111,7 @@ def _input(program: ExportedProgram, spec: Any, changed: set[str]) -> Input | No
             hint="Pass the object's tensors to the module instead.",
         )
     tensor = program.state_dict.get(spec.target)
-    if tensor is None or not spec.persistent and spec.target in program.constants:
+    if tensor is None:
         tensor = program.constants[spec.target]
     kind: Literal["weight", "state"] = "state" if spec.target in changed else "weight"
     return Input(kind, spec.target, tensor)
@@ -161,55 +157,35 @@ def result_names(spec: pytree.TreeSpec | None) -> list[str]:
     return names
 
 
-def dimension_names(program: ExportedProgram, dynamic_shapes: Any) -> dict[str, str]:
-    """Return the names of ``torch.export.Dim`` objects by the symbol that stands for them."""
-    if dynamic_shapes is None:
-        return {}
+def dimension_names(module: fx.GraphModule) -> dict[str, str]:
+    """Return the names of ``torch.export.Dim`` objects by the symbol that stands for them.
+
+    They are kept by the environment that the symbols live in; a file does not hold them.
+    """
     names: dict[str, str] = {}
-    tree = _positional(program, dynamic_shapes)
-    shapes = _leaves(tree)
-    user = [s.arg for s in program.graph_signature.input_specs if s.kind == InputKind.USER_INPUT]
-    values = {n.name: n.meta.get("val") for n in program.graph.nodes if n.op == "placeholder"}
-    for argument, spec in zip(user, shapes, strict=False):
-        value = values.get(argument.name)
-        if not isinstance(value, torch.Tensor) or not spec:
-            continue
-        axes = spec.items() if isinstance(spec, Mapping) else enumerate(spec)
-        for axis, dim in axes:
-            name = getattr(dim, "__name__", None)
-            size = value.shape[axis]
-            if name and isinstance(size, torch.SymInt) and size.node.expr.is_symbol:
-                names.setdefault(str(size.node.expr), name)
+    for environment in _environments(module):
+        given = getattr(environment, "source_name_to_debug_name", {})
+        symbols = getattr(environment, "source_to_var", {})
+        for source, name in given.items():
+            symbol = symbols.get(source)
+            symbol = environment.replacements.get(symbol, symbol)
+            if symbol is not None and symbol.is_symbol and name.isidentifier():
+                names.setdefault(str(symbol), name)
     return names
 
 
-def _positional(program: ExportedProgram, dynamic_shapes: Any) -> Any:
-    """Return a per-name mapping in the order of the arguments; sequences stay as they are."""
-    if not isinstance(dynamic_shapes, Mapping):
-        return dynamic_shapes
-    names = program.module_call_graph[0].signature
-    order = list(names.forward_arg_names or ()) if names is not None else []
-    known = [name for name in order if name in dynamic_shapes]
-    return [dynamic_shapes[name] for name in known or dynamic_shapes]
+def _environments(module: fx.GraphModule) -> list[Any]:
+    """Return the environment of the first symbolic size among the arguments, if there is one."""
+    for node in module.graph.nodes:
+        value = node.meta.get("val") if node.op == "placeholder" else None
+        sizes = value.shape if isinstance(value, torch.Tensor) else [value]
+        for size in sizes:
+            if isinstance(size, torch.SymInt):
+                return [size.node.shape_env]
+    return []
 
 
-def _leaves(tree: Any) -> list[Any]:
-    """Flatten a tree of shapes: a leaf is None, or sizes by axis."""
-    if tree is None:
-        return [None]
-    if isinstance(tree, Mapping):
-        if all(isinstance(key, int) for key in tree):
-            return [tree]
-        return [leaf for part in tree.values() for leaf in _leaves(part)]
-    if tree and all(part is None or not isinstance(part, Mapping | list | tuple) for part in tree):
-        if any(part is not None for part in tree):
-            return [tree]
-    return [leaf for part in tree for leaf in _leaves(part)]
-
-
-def trace(
-    function: Callable[..., Any], example: Sequence[Any], dims: Mapping[str, str] | None = None
-) -> fx.GraphModule:
+def trace(function: Callable[..., Any], example: Sequence[Any]) -> fx.GraphModule:
     """Return the graph of a function of flat tensors, functional and decomposed.
 
     Args:
