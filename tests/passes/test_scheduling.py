@@ -14,6 +14,7 @@ from iree_core.ir import count_operations, ir, make_context
 from iree_core.params import ParameterStore
 from iree_core.passes.manager import PassManager
 from iree_core.passes.scheduling import passes
+from iree_core.passes.scheduling.inplace import overwritable
 from iree_core.passes.scheduling.packing import ALIGNMENT, Interval, best_fit, colour
 from iree_core.passes.state import CompilationState
 
@@ -265,3 +266,63 @@ def test_colours_differ_where_lifetimes_meet(intervals: list[Interval]) -> None:
     for i, one in enumerate(intervals):
         for j, two in enumerate(intervals[:i]):
             assert slots[i] != slots[j] or not one.meets(two)
+
+
+UPDATE = """
+func.func private @update(%cache: tensor<8x4xf32>, %row: tensor<1x4xf32>, %at: index)
+    -> tensor<8x4xf32> attributes {flow.dispatch} {
+  %0 = tensor.insert_slice %row into %cache[%at, 0] [1, 4] [1, 1]
+      : tensor<1x4xf32> into tensor<8x4xf32>
+  return %0 : tensor<8x4xf32>
+}
+func.func private @reverse(%x: tensor<8x4xf32>, %y: tensor<8x4xf32>)
+    -> tensor<8x4xf32> attributes {flow.dispatch} {
+  %e = tensor.empty() : tensor<8x4xf32>
+  %0 = linalg.generic {indexing_maps = [affine_map<(a, b) -> (-a + 7, b)>,
+      affine_map<(a, b) -> (a, b)>, affine_map<(a, b) -> (a, b)>],
+      iterator_types = ["parallel", "parallel"]}
+      ins(%x, %y : tensor<8x4xf32>, tensor<8x4xf32>) outs(%e : tensor<8x4xf32>) {
+  ^bb0(%a: f32, %b: f32, %c: f32):
+    %1 = arith.addf %a, %b : f32
+    linalg.yield %1 : f32
+  } -> tensor<8x4xf32>
+  return %0 : tensor<8x4xf32>
+}
+"""
+
+
+def test_which_operands_a_dispatch_may_overwrite() -> None:
+    with make_context(), ir.Location.unknown():
+        module = ir.Module.parse(UPDATE + DISPATCH_TEXT)
+        found = {op.name.value: set(overwritable(op)) for op in module.body.operations}
+    assert found == {
+        "update": {0},
+        "reverse": {1},
+        "add": {0, 1},
+        "sub": {0, 1},
+        "scale": {0},
+        "mix": set(),
+        "cat": set(),
+        "pair": set(),
+        "total": set(),
+    }
+
+
+def test_an_insertion_replaces_state_in_place() -> None:
+    text = (
+        """
+ml_program.global private mutable @cache(dense<0.0> : tensor<8x4xf32>) : tensor<8x4xf32>
+func.func @main(%row: tensor<1x4xf32>, %at: tensor<i64>) {
+  %i = tensor.extract %at[] : tensor<i64>
+  %at_index = arith.index_cast %i : i64 to index
+  %c = ml_program.global_load @cache : tensor<8x4xf32>
+  %0 = func.call @update(%c, %row, %at_index)
+      : (tensor<8x4xf32>, tensor<1x4xf32>, index) -> tensor<8x4xf32>
+  ml_program.global_store @cache = %0 : tensor<8x4xf32>
+  return
+}
+"""
+        + UPDATE
+    )
+    _, operations = scheduled(text)
+    assert operations["hal.alloc"] == operations["hal.copy"] == operations["hal.arena"] == 0

@@ -43,7 +43,9 @@ def _elementwise(value: ir.Value, terminator: ir.OpView) -> bool:
         name = op.operation.name
         if name == "tensor.dim":
             continue
-        if name not in ("linalg.generic", "linalg.fill"):
+        if name == "tensor.insert_slice" and use.operand_number == 1:
+            pass  # what is around the slice stays where it is
+        elif name not in ("linalg.generic", "linalg.fill"):
             return False
         if name == "linalg.generic" and not _identity(op, use.operand_number):
             return False
