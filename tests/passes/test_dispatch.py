@@ -275,3 +275,40 @@ def test_dispatch_names_where_in_the_model_it_comes_from() -> None:
           return %0 : tensor<4xf32> }"""
     )
     assert 'flow.origin = "encoder/exp"' in text
+
+
+def test_atomic_regions_make_results_of_sizes_given_from_outside() -> None:
+    text = compile_to_dispatches(
+        """func.func @f(%n: tensor<i64>) -> tensor<?xi64> {
+          %c0 = arith.constant 0 : index
+          %one = arith.constant 1 : i64
+          %k = tensor.extract %n[] : tensor<i64>
+          %d = arith.index_cast %k : i64 to index
+          %y = scf.execute_region -> tensor<?xi64> no_inline {
+            %e = tensor.empty(%d) : tensor<?xi64>
+            %t = tensor.insert %one into %e[%c0] : tensor<?xi64>
+            scf.yield %t : tensor<?xi64>
+          } {flow.atomic}
+          return %y : tensor<?xi64> }"""
+    )
+    assert "-> (tensor<?xi64> {flow.dims = array<i64: 0>})" in text
+
+
+def test_heads_repeated_for_grouped_attention_are_read_through() -> None:
+    """The broadcast and the reshape behind it become part of the contraction that reads them."""
+    text = compile_to_dispatches(
+        """func.func @f(%q: tensor<4x8x16xf32>, %k: tensor<2x16x8xf32>) -> tensor<4x8x8xf32> {
+          %z = arith.constant 0.0 : f32
+          %be = tensor.empty() : tensor<2x2x16x8xf32>
+          %b = linalg.broadcast ins(%k : tensor<2x16x8xf32>) outs(%be : tensor<2x2x16x8xf32>)
+              dimensions = [1]
+          %h = tensor.collapse_shape %b [[0, 1], [2], [3]]
+              : tensor<2x2x16x8xf32> into tensor<4x16x8xf32>
+          %e = tensor.empty() : tensor<4x8x8xf32>
+          %f = linalg.fill ins(%z : f32) outs(%e : tensor<4x8x8xf32>) -> tensor<4x8x8xf32>
+          %y = linalg.batch_matmul ins(%q, %h : tensor<4x8x16xf32>, tensor<4x16x8xf32>)
+              outs(%f : tensor<4x8x8xf32>) -> tensor<4x8x8xf32>
+          return %y : tensor<4x8x8xf32> }"""
+    )
+    assert count(text)["call @"] == 1
+    assert "tensor.collapse_shape" not in text.split("func.func private")[0]

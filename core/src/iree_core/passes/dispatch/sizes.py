@@ -73,6 +73,7 @@ def resolve_sizes(module: ir.Module) -> Sizes:
     allowed, context.allow_unregistered_dialects = context.allow_unregistered_dialects, True
     run_pipeline(module, _RESOLVE, verify=False)
     merged = [_merge_named_dims(function) for function in host_functions(module)]
+    merged += [_resolve_atomic(b) for f in host_functions(module) for b in list(host_blocks(f))]
     if any(merged):
         run_pipeline(module, "builtin.module(canonicalize,cse)", verify=False)
     context.allow_unregistered_dialects = allowed
@@ -139,6 +140,65 @@ def _merge_named_dims(function: ir.Operation) -> bool:
                 result.replace_all_uses_with(first[name])
                 changed = True
     return changed
+
+
+def _resolve_atomic(block: ir.Block) -> bool:
+    """Replace the dimensions of results of atomic regions by the sizes they are made with."""
+    changed = False
+    for view in block.operations:
+        op = view.operation
+        if ATOMIC_ATTRIBUTE not in op.attributes:
+            continue
+        for result in op.results:
+            for use in list(result.uses):
+                query = use.owner.operation
+                if query.name != "tensor.dim":
+                    continue
+                position = query.operands[1].owner
+                if isinstance(position, ir.Block) or position.operation.name != "arith.constant":
+                    continue
+                dim = ir.IntegerAttr(position.operation.attributes["value"]).value
+                size = _made_with(result, dim)
+                if size is not None and not _is_inside(size, op):
+                    query.results[0].replace_all_uses_with(size)
+                    changed = True
+    return changed
+
+
+def _made_with(value: ir.Value, dim: int) -> ir.Value | None:
+    """Return the dynamic size given to the tensor that ``value`` is an updated version of."""
+    owner = value.owner
+    if isinstance(owner, ir.Block):
+        return None
+    op = owner.operation
+    number = ir.OpResult(value).result_number
+    if op.name == "tensor.empty":
+        dynamic = [d for d in range(value.type.rank) if value.type.is_dynamic_dim(d)]
+        return op.operands[dynamic.index(dim)]
+    if op.name in ("scf.execute_region", "scf.if"):
+        return _made_with(list(op.regions[0].blocks[0].operations)[-1].operands[number], dim)
+    if op.name == "scf.for":
+        return _made_with(op.operands[3 + number], dim)
+    if op.name in ("tensor.insert", "tensor.insert_slice", "linalg.fill"):
+        return _made_with(op.operands[1], dim)
+    if op.name == "linalg.generic":
+        return _made_with(op.operands[len(op.operands) - len(op.results) + number], dim)
+    return None
+
+
+def _is_inside(value: ir.Value, op: ir.Operation) -> bool:
+    """Whether ``value`` is defined in a region of ``op``."""
+    owner = value.owner
+    current = owner.owner.operation if isinstance(owner, ir.Block) else owner.operation
+    if not isinstance(owner, ir.Block):
+        parent = current.parent
+        current = parent.operation if parent is not None else None
+    while current is not None:
+        if current == op:
+            return True
+        parent = current.parent
+        current = parent.operation if parent is not None else None
+    return False
 
 
 def check_available(value: ir.Value, sizes: Sizes) -> tuple[ir.Value, ...]:
