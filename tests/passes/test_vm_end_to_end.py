@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import iree_core as iree
 import numpy as np
+
+import iree_core as iree
 
 # Appends x to itself k times, doubles it k times, and counts the calls in @acc.
 MODEL = """
