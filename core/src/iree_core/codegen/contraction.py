@@ -63,59 +63,85 @@ def build(contraction: Contraction, cpu: CpuModel) -> Kernel:
 
 
 def _plan(c: Contraction, cpu: CpuModel) -> Schedule:
-    lanes = cpu.lanes(element_bits(accumulator_type(c)))
-    width = c.static(c.lane)
-    fixed = None if c.row is None else c.static(c.row)
-    height = 1 if c.row is None else c.extent(c.row)
-    vectors = blocking.vectors_per_panel(cpu)
-    if height <= 4 and _reads_dense_rows(c):
-        vectors = blocking.vectors_of_few_rows(cpu, height, c.extent(c.lane) // lanes)
-    vectors = vectors if width is None else min(vectors, -(-width // lanes))
-    rows = 1 if c.row is None else blocking.register_rows(
-        cpu, vectors, fixed, conv.window_registers(c)
-    )
-    register = blocking.RegisterBlock(rows, vectors, lanes)
+    register = _register_block(c, cpu)
+    lanes, columns = register.lanes, register.columns
     depth = prod(c.extent(d) for d in c.reductions)
-    heights = [c.extent(d) for d in c.output if d != c.lane]
-    panels = -(-c.extent(c.lane) // register.columns)
+    heights = prod(c.extent(d) for d in c.output if d != c.lane)
+    panels = -(-c.extent(c.lane) // columns)
     traffic = _bytes_per_element(c)
-    tile_row = blocking.item_cycles(depth * register.columns, lanes, register.columns * traffic)
-    budget = blocking.item_budget(tile_row * prod(heights) * panels)
-    panel = _run_time_panel(c, prod(heights))
-    packed_rows = _run_time_rows(c, panels)
-    length = _slice(c, cpu, register.columns) if panel is None and packed_rows is None else None
+    tile_row = blocking.item_cycles(depth * columns, lanes, columns * traffic)
+    budget = blocking.item_budget(tile_row * heights * panels)
+    panel = _run_time_panel(c, heights)
+    evaluated = _run_time_rows(c, panels)
+    length = _slice(c, cpu, columns) if panel is None and evaluated is None else None
     block = 1
     if c.row is not None:
-        least = 64 if panel is None else 256
-        wanted = max(least, budget / tile_row)
-        block = blocking.block_rows(cpu, rows, fixed, _row_bytes(c, length), wanted)
+        # A panel that is packed at run time wants more rows to pay for that.
+        wanted = max(64 if panel is None else 256, budget / tile_row)
+        fixed = c.static(c.row)
+        row_bytes = _row_bytes(c, length)
+        block = blocking.block_rows(cpu, register.rows, fixed, row_bytes, wanted)
         if conv.needs_whole_row(c):
-            block = -(-c.extent(c.row) // rows) * rows
+            block = -(-c.extent(c.row) // register.rows) * register.rows
     height = 1 if c.row is None else min(block, c.extent(c.row))
-    streamed = register.columns * (depth * 4 if c.row is None else height * traffic)
-    cost = blocking.item_cycles(height * depth * register.columns, lanes, streamed)
+    streamed = columns * (depth * 4 if c.row is None else height * traffic)
+    cost = blocking.item_cycles(height * depth * columns, lanes, streamed)
     counts: dict[int, int] = {}
     for dim in reversed(c.outer):
-        counts[dim] = blocking.even_blocks(c.static(dim), budget / cost)
-        if packed_rows is not None:
-            counts[dim] = 1
+        most = blocking.even_blocks(c.static(dim), budget / cost)
+        counts[dim] = most if evaluated is None else 1
         cost *= counts[dim]
     group = blocking.even_blocks(panels, budget / cost)
-    if packed_rows is not None:
+    if evaluated is not None:
         group = max(group, blocking.even_blocks(panels, 4))
+    return Schedule(
+        register=register,
+        rows=block,
+        panels=group,
+        depth=counts,
+        grain=blocking.grain_for(cost * group),
+        grid=_grid(c, block, counts, columns * group),
+        slice=length,
+        panel=panel,
+        block=evaluated,
+        scratch=_scratch(c, panel, evaluated, columns, block),
+    )
+
+
+def _register_block(c: Contraction, cpu: CpuModel) -> blocking.RegisterBlock:
+    lanes = cpu.lanes(element_bits(accumulator_type(c)))
+    width = c.static(c.lane)
+    vectors = blocking.vectors_per_panel(cpu)
+    height = 1 if c.row is None else c.extent(c.row)
+    if height <= 4 and _reads_dense_rows(c):
+        vectors = blocking.vectors_of_few_rows(cpu, height, c.extent(c.lane) // lanes)
+    if width is not None:
+        vectors = min(vectors, -(-width // lanes))
+    rows = 1
+    if c.row is not None:
+        window = conv.window_registers(c)
+        rows = blocking.register_rows(cpu, vectors, c.static(c.row), window)
+    return blocking.RegisterBlock(rows, vectors, lanes)
+
+
+def _grid(c: Contraction, block: int, counts: dict[int, int], columns: int) -> Expr:
     grid: Expr = const(1)
     for dim in c.outer:
         grid = grid * as_expr(c.extents[dim]).ceildiv(counts[dim])
     if c.row is not None:
         grid = grid * as_expr(c.extents[c.row]).ceildiv(block)
-    grid = grid * as_expr(c.extents[c.lane]).ceildiv(register.columns * group)
+    return grid * as_expr(c.extents[c.lane]).ceildiv(columns)
+
+
+def _scratch(
+    c: Contraction, panel: Panel | None, evaluated: RowBlock | None, columns: int, rows: int
+) -> Expr:
     scratch = const(0)
     if panel is not None:
-        scratch = _panel_bytes(c, panel, register.columns)
-    if packed_rows is not None:
-        scratch = scratch + _block_bytes(c, packed_rows, block)
-    grain = blocking.grain_for(cost * group)
-    return Schedule(register, block, group, counts, grain, grid, length, panel, packed_rows, scratch)
+        scratch = _panel_bytes(c, panel, columns)
+    if evaluated is not None:
+        scratch = scratch + _block_bytes(c, evaluated, rows)
+    return scratch
 
 
 def _bytes_per_element(c: Contraction) -> int:

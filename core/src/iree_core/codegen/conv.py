@@ -60,16 +60,6 @@ class _Slide:
     unrolled: bool
 
 
-def window_dims(contraction: Contraction) -> set[int]:
-    """Return the parallel loops that a window slides along."""
-    found: set[int] = set()
-    for maps in contraction.inputs:
-        for form in maps:
-            if len(form.factors) > 1:
-                found.update(d for d in form.dims if d not in contraction.reductions)
-    return found
-
-
 def window_registers(contraction: Contraction) -> int:
     """Return how many vectors of weights the unrolled window keeps in registers."""
     c = contraction
@@ -468,4 +458,4 @@ def convert_float(value: ir.Value, element: ir.Type) -> ir.Value:
     return arith.TruncFOp(target, value).result
 
 
-__all__ = ["Linear", "Run", "Window", "convert_float", "needs_whole_row", "window_dims"]
+__all__ = ["Run", "Window", "convert_float", "needs_whole_row", "window_registers"]
