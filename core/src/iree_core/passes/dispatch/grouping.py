@@ -240,7 +240,9 @@ def _keeps_layout(root: Node, node: Node, space: Space) -> bool:
     """Whether ``node`` writes rows where the reduction ``root`` reads them."""
     assert root.loops is not None and node.loops is not None
     read, written = root.loops.maps[0], node.loops.maps[node.inputs]
-    if len(read) != len(written):
+    extents = _extents(node)
+    one_per_row = all(extents.get(d) == 1 for d in range(len(node.loops)) if d not in space)
+    if len(read) != len(written) or one_per_row:
         return True
     return all(
         loop not in read or target not in written or read.index(loop) == written.index(target)
