@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from iree_core.errors import ImportModelError, UsageError
-from iree_core.parameter_files import load_safetensors
+from iree_core.parameter_files import load_safetensors, save_safetensors
 from iree_core.params import ParameterStore
 
 
@@ -83,3 +83,15 @@ def test_damaged_entry_names_the_tensor(tmp_path: Path, entry: object) -> None:
     path = write(tmp_path / "x.safetensors", {"layer.w": entry}, b"\0" * 4)
     with pytest.raises(ImportModelError, match=r"layer\.w"):
         load_safetensors(path, ParameterStore())
+
+
+def test_what_is_saved_is_loaded_again(tmp_path: Path) -> None:
+    store = ParameterStore()
+    rng = np.random.default_rng(0)
+    store.add("weights", rng.standard_normal((3, 5), np.float32))
+    store.derive("ids", (4,), np.int64, lambda: np.arange(4))
+    save_safetensors(tmp_path / "all.safetensors", store)
+    found = ParameterStore()
+    assert load_safetensors(tmp_path / "all.safetensors", found) == ["weights", "ids"]
+    for key in store:
+        np.testing.assert_array_equal(found.read(key), store.read(key))

@@ -10,6 +10,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from iree_core.compiler_service import CompileReport, CompileRequest
 from iree_core.errors import CompileError, ImportModelError, IreeError, UsageError
 from iree_core.interfaces import Backend, ImportedModel, ImportOptions, Target
 from iree_core.ir import ir, make_context
+from iree_core.parameter_files import load_safetensors, save_safetensors
 from iree_core.passes.input.load import is_mlir, load_mlir
 from iree_core.passes.manager import PassEvent, PassManager
 from iree_core.passes.state import CompilationState, Progress
@@ -72,6 +74,8 @@ def compile_model(request: CompileRequest, progress: Callable[[Progress], None])
         _write_module(request, state, plugins)
     else:
         request.output.write_text(_to_text(model.module, state))
+        if request.save_parameters is not None:
+            save_safetensors(request.save_parameters, state.parameters)
     return _report(state, request, operations, time.perf_counter() - started)
 
 
@@ -117,8 +121,11 @@ def import_model(
     progress(Progress("import", path.name))
     if request.frontend is None and is_mlir(path):
         model = load_mlir(path, context)
+        for file in request.parameters:
+            load_safetensors(file, model.parameters)
         if request.options.from_phase is not None:
             _declare_missing_parameters(model)
+        _require_parameters(model, path)
         return model
     name = request.frontend or find_frontend(path, plugins)
     options = ImportOptions(
@@ -148,22 +155,41 @@ def find_frontend(path: Path, plugins: Plugins) -> str:
     )
 
 
+def _missing_parameters(model: ImportedModel) -> dict[str, ir.RankedTensorType]:
+    """Return the type of every parameter that the module names and the store lacks."""
+    missing: dict[str, ir.RankedTensorType] = {}
+
+    def visit(op: ir.Operation) -> ir.WalkResult:
+        if op.operation.name == "flow.parameter":
+            key = ir.StringAttr(op.attributes["key"]).value
+            if key not in model.parameters:
+                missing[key] = ir.RankedTensorType(op.results[0].type)
+        return ir.WalkResult.ADVANCE
+
+    model.module.operation.walk(visit)
+    return missing
+
+
 def _declare_missing_parameters(model: ImportedModel) -> None:
     """Give zeros to parameters of IR that was printed without its weights."""
     import numpy as np
 
     from iree_core import dtypes
 
-    def visit(op: ir.Operation) -> ir.WalkResult:
-        if op.operation.name == "flow.parameter":
-            key = ir.StringAttr(op.attributes["key"]).value
-            if key not in model.parameters:
-                result = ir.RankedTensorType(op.results[0].type)
-                shape, dtype = tuple(result.shape), dtypes.to_numpy(str(result.element_type))
-                model.parameters.derive(key, shape, dtype, lambda: np.zeros(shape, dtype))
-        return ir.WalkResult.ADVANCE
+    for key, kind in _missing_parameters(model).items():
+        shape, dtype = tuple(kind.shape), dtypes.to_numpy(str(kind.element_type))
+        model.parameters.derive(key, shape, dtype, partial(np.zeros, shape, dtype))
 
-    model.module.operation.walk(visit)
+
+def _require_parameters(model: ImportedModel, path: Path) -> None:
+    missing = list(_missing_parameters(model))
+    if missing:
+        raise ImportModelError(
+            f"{path} names {len(missing)} parameters that no file holds, the first "
+            f"{missing[0]!r}.",
+            hint="Say --parameters=FILE.safetensors; `iree import` writes one with "
+            "--save-parameters.",
+        )
 
 
 def run_phases(

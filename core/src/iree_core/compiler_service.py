@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +42,8 @@ class CompileRequest:
         options: of the compiler.
         output: the file to write.
         workdir: a folder for reproducers.
+        parameters: files with weights that the model names but does not hold.
+        save_parameters: where to write the weights that printed IR names.
     """
 
     model: Path
@@ -51,6 +53,8 @@ class CompileRequest:
     options: CompileOptions
     output: Path
     workdir: Path
+    parameters: tuple[Path, ...] = ()
+    save_parameters: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -142,12 +146,14 @@ def compile(
     output: str | os.PathLike[str] | None = None,
     frontend: str | None = None,
     frontend_options: Mapping[str, str] | None = None,
+    parameters: Sequence[str | os.PathLike[str]] = (),
     target: str | None = None,
     opt_level: int = 3,
     fallback: FallbackPolicy = "warn",
     compile_to: str | None = None,
     from_phase: str | None = None,
     dump_dir: str | os.PathLike[str] | None = None,
+    save_parameters: str | os.PathLike[str] | None = None,
     threads: int = 0,
     timeout: float = 3600.0,
     progress: Callable[[Progress], None] | None = None,
@@ -160,6 +166,8 @@ def compile(
         output: where to write the module; None for a temporary file that the result owns.
         frontend: who reads the model; None to find out from the content.
         frontend_options: options of the frontend.
+        parameters: safetensors files with the weights that an MLIR file names
+            (``flow.parameter``).
         target: ``NAME[:OPTIONS]``, e.g. ``"llvm-cpu"``; None for this machine's processor.
         opt_level: 0 (compile fast) to 3 (run fast).
         fallback: what to do where a dispatch leaves the fast path: ``error``, ``warn`` (name it
@@ -167,6 +175,7 @@ def compile(
         compile_to: stop after this phase; the result is then MLIR text.
         from_phase: start with this phase, for MLIR that an earlier run printed.
         dump_dir: write the IR after every pass into this folder.
+        save_parameters: with ``compile_to``, a safetensors file for the weights the IR names.
         threads: processes that compile dispatches; 0 for one per processor.
         timeout: seconds until the compilation is given up.
         progress: called in this process as the compilation proceeds.
@@ -204,6 +213,8 @@ def compile(
             options=options,
             output=partial,
             workdir=folder,
+            parameters=tuple(Path(path).resolve() for path in parameters),
+            save_parameters=Path(save_parameters).resolve() if save_parameters else None,
         )
         try:
             report = _run_worker(request, progress or (lambda _: None))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import struct
 from pathlib import Path
 
@@ -96,3 +97,38 @@ def _dtype(name: str) -> np.dtype:
     import ml_dtypes
 
     return np.dtype(getattr(ml_dtypes, name, name))
+
+
+def save_safetensors(path: Path, store: ParameterStore) -> None:
+    """Write every tensor of ``store``, one after the other, and replace ``path`` when done.
+
+    Raises:
+        UsageError: the file cannot be written, or a dtype has no name in the format.
+    """
+    names = {name: code for code, name in _SAFETENSORS_DTYPES.items()}
+    header: dict[str, object] = {}
+    offset = 0
+    for key in store:
+        dtype = str(store.dtype(key))
+        if dtype not in names:
+            raise UsageError(f"The safetensors format has no dtype {dtype} (parameter {key!r}).")
+        end = offset + store.nbytes(key)
+        header[key] = {
+            "dtype": names[dtype],
+            "shape": list(store.shape(key)),
+            "data_offsets": [offset, end],
+        }
+        offset = end
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(struct.pack("<Q", len(text)) + text)
+            for key in store:
+                file.write(np.ascontiguousarray(store.read(key)).data)
+        partial.replace(path)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}.") from error
+    finally:
+        partial.unlink(missing_ok=True)

@@ -53,10 +53,28 @@ def compile_command(
 @click.command("import", short_help="Print a model as MLIR.")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The file to write.")
+@click.option(
+    "--save-parameters",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the weights there, in safetensors.",
+)
 @compile_options
-def import_command(model: Path, output: Path | None, **options: Any) -> None:
-    """Print MODEL as MLIR after the input phase: linalg on tensors, not yet optimised."""
-    module = compile_shown(model, output=output, compile_to="input", **compile_arguments(options))
+def import_command(
+    model: Path, output: Path | None, save_parameters: Path | None, **options: Any
+) -> None:
+    """Print MODEL as MLIR after the input phase: linalg on tensors, not yet optimised.
+
+    Large constants are named, not printed; `iree compile FILE.mlir --parameters FILE` reads
+    what --save-parameters wrote.
+    """
+    module = compile_shown(
+        model,
+        output=output,
+        compile_to="input",
+        save_parameters=save_parameters,
+        **compile_arguments(options),
+    )
     if output is None:
         sys.stdout.write(module.path.read_text())
 

@@ -26,6 +26,13 @@ def compile_options(function: _F) -> _F:
                 help="An option of the frontend.",
             ),
             click.option(
+                "--parameters",
+                multiple=True,
+                type=click.Path(path_type=Path),
+                metavar="FILE",
+                help="Weights that an .mlir file names, in safetensors.",
+            ),
+            click.option(
                 "--target", metavar="NAME[:OPTIONS]", help="What to compile for [this machine]."
             ),
             click.option(
@@ -54,7 +61,7 @@ def compile_options(function: _F) -> _F:
 
 def compile_arguments(options: dict[str, Any]) -> dict[str, Any]:
     """Take the options of :func:`compile_options` out and return them for ``compile``."""
-    names = ("frontend", "target", "opt_level", "fallback", "dump_dir")
+    names = ("frontend", "parameters", "target", "opt_level", "fallback", "dump_dir")
     arguments = {name: options.pop(name) for name in names}
     arguments["frontend_options"] = pairs(options.pop("frontend_options"), "--frontend-option")
     return arguments
