@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import TypeAlias
 
-from iree_core.ir import ir, linalg, tensor
+from iree_core.ir import arith, ir, linalg, tensor
 from iree_core.passes.dispatch.structure import nested_operations
 from iree_core.passes.globalopt.fold_transposes import groups_attribute, groups_of
 from iree_core.passes.globalopt.generics import (
@@ -254,8 +254,6 @@ def _split_init(op: ir.Operation, splits: Splits) -> ir.Value:
 
 
 def _dim(value: ir.Value, dim: int) -> ir.Value:
-    from iree_core.ir import arith
-
     return tensor.dim(value, arith.constant(ir.IndexType.get(), dim))
 
 

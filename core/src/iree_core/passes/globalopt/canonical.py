@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from iree_core.ir import ir, linalg, tensor
+from iree_core.ir import arith, ir, linalg, tensor
 from iree_core.passes.dispatch.structure import nested_operations
 from iree_core.passes.manager import MlirPipeline
 from iree_core.passes.state import CompilationState
@@ -81,6 +81,4 @@ def _free_outputs(op: ir.Operation) -> None:
 
 
 def _index(value: int) -> ir.Value:
-    from iree_core.ir import arith
-
     return arith.constant(ir.IndexType.get(), value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-from iree_core.ir import ir, linalg, tensor
+from iree_core.ir import arith, ir, linalg, tensor
 from iree_core.passes.globalopt.generics import (
     covers_loops,
     dim_positions,
@@ -252,6 +252,4 @@ def transpose(source: ir.Value, permutation: list[int]) -> ir.Operation:
 
 
 def _position(dim: int) -> ir.Value:
-    from iree_core.ir import arith
-
     return arith.constant(ir.IndexType.get(), dim)
