@@ -254,6 +254,9 @@ def extract_slice(
         index.same(a, b) for a, b in zip(sizes, source.dims, strict=True)
     ):
         return source
+    if any(index.same(size, 0) for size in sizes):
+        # Nothing is read, so that the offset does not matter (it may be the very end).
+        return Tensor(empty(sizes, source.element), tuple(sizes), source.element)
     kind = tensor_type(sizes, source.element)
     (do, so), (dn, sn), (ds, ss) = split_dims(offsets), split_dims(sizes), split_dims(strides)
     op = tensor.ExtractSliceOp(kind, source.value, do, dn, ds, so, sn, ss)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import onnx
 
-from iree_core.errors import ImportModelError
+from iree_core.errors import ImportModelError, IreeError
 from iree_core.ir import func, ir
 from iree_core.lowering import index, tensors
 from iree_core.lowering.element import ElementType
@@ -171,7 +171,9 @@ class GraphImporter:
         Raises:
             Unsupported: an output depends on a node that could not be imported.
         """
-        opsets = {o.domain: o.version for o in function.opset_import} or self.opsets
+        opsets = self.opsets | {
+            "" if o.domain == "ai.onnx" else o.domain: o.version for o in function.opset_import
+        }
         inner = GraphImporter(self.state, self.pool, self, opsets, sees_outer=False)
         for name, value in zip(function.input, inputs, strict=False):
             if value is not None:
@@ -243,6 +245,11 @@ class GraphImporter:
             return _as_list(lowering(node))
         except Unsupported as problem:
             return fallback.lower(node, problem.reason, problem.hint)
+        except IreeError:
+            raise
+        except Exception as error:  # One bad node must not keep the others from being reported.
+            reason = f"its lowering failed ({type(error).__name__}: {error})"
+            return fallback.lower(node, reason, "Check the model with onnx.checker.check_model.")
 
     def _report_missing_lowering(self, proto: onnx.NodeProto, title: str) -> None:
         from iree_frontend_onnx import fallback

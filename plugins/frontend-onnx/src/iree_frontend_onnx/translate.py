@@ -7,7 +7,7 @@ from pathlib import Path
 
 import onnx
 
-from iree_core.errors import UnsupportedOperatorError
+from iree_core.errors import ImportModelError, UnsupportedOperatorError
 from iree_core.interfaces import ImportedModel, ImportOptions
 from iree_core.ir import ir
 from iree_core.params import ParameterStore
@@ -47,7 +47,14 @@ def import_loaded(
         raise _report(state.problems)
     for line in state.fallbacks:
         options.progress(f"fallback: {line}")
-    state.module.operation.verify()
+    try:
+        state.module.operation.verify()
+    except ir.MLIRError as error:
+        raise ImportModelError(
+            f"The imported program is inconsistent: {error.error_diagnostics[0].message}",
+            where=str(error.error_diagnostics[0].location),
+            hint="Check the model with onnx.checker.check_model(model, full_check=True).",
+        ) from error
     return ImportedModel(state.module, parameters)
 
 

@@ -51,7 +51,7 @@ def attention(node: Node) -> list[Tensor | None]:
     scale = 1 / sqrt(size) if scale is None else scale
     stages = [elementwise([scores], wide, lambda s: arith.mulf(s, number(scale, wide)))]
     stages += _mask_and_cap(node, stages[0], wide, past)
-    weights = convert(softmax(stages[-1], 3), e)
+    weights = convert(softmax(stages[-1], 3, may_be_empty=_can_hide_all(node)), e)
     stages.append(weights)
     split = tensors.reshape(weights, [batch, kv_heads, group, length, k.dims[2]])
     out = contract(
@@ -69,7 +69,7 @@ def attention(node: Node) -> list[Tensor | None]:
 
 
 def _mask_and_cap(node: Node, scores: Tensor, wide: ElementType, past: Dim) -> list[Tensor]:
-    """Return the scores after mask and after soft cap, in the order of the output modes."""
+    """Return the scores after the soft cap and then the mask, in the order of the output modes."""
     cap = node.attr("softcap", 0.0)
 
     def capped(x: Tensor) -> Tensor:
@@ -82,57 +82,79 @@ def _mask_and_cap(node: Node, scores: Tensor, wide: ElementType, past: Dim) -> l
 
         return elementwise([x], wide, body)
 
-    def masked(x: Tensor) -> Tensor:
-        return _masked(node, x, wide, past)
-
-    if node.version < 24:
-        first = masked(scores)
-        return [first, capped(first)]
     first = capped(scores)
-    return [first, masked(first)]
+    return [first, _masked(node, first, wide, past)]
+
+
+def _windows(node: Node) -> tuple[int, int]:
+    """Return how far to the left and right a query sees; -1 is without bound."""
+    right = node.attr("right_window_size", -1)
+    if node.attr("is_causal", 0):
+        right = 0
+    return node.attr("left_window_size", -1), right
+
+
+def _can_hide_all(node: Node) -> bool:
+    return node.has(3) or node.has(6) or _windows(node) != (-1, -1)
 
 
 def _masked(node: Node, scores: Tensor, wide: ElementType, past: Dim) -> Tensor:
-    mask = node.optional(3)
-    valid = node.optional(6)
-    causal = bool(node.attr("is_causal", 0))
-    if mask is None and valid is None and not causal:
+    """Put minus infinity where mask, windows or the length of the cache forbid to look."""
+    if not _can_hide_all(node):
         return scores
+    mask, valid = node.optional(3), node.optional(6)
     operands = [scores]
     if mask is not None:
-        missing = index.sub(scores.dims[3], mask.dims[-1])
-        if not index.same(mask.dims[-1], 1) and not index.same(missing, 0):
-            filler = 0 if mask.element.kind == "bool" else float("-inf")
-            pads: list[Dim] = [0] * mask.rank
-            mask = tensors.pad(mask, pads, [*pads[:-1], missing], filler)
+        mask = _full_length(mask, scores.dims[3])
         operands.append(mask)
-    offset = index.value(past)
+    left, right = _windows(node)
+    offset, length = index.value(past), index.value(scores.dims[2])
+
+    def visible(limit: ir.Value | None) -> ir.Value | None:
+        """Whether the column lies in the row's window (None: no bound)."""
+        row, column = loop_index(2), loop_index(3)
+        base = offset if limit is None else arith.subi(limit, length)
+        here = arith.addi(row, base)
+        found = None
+        if right >= 0:
+            end = arith.addi(here, arith.constant(ir.IndexType.get(), right))
+            found = arith.cmpi(arith.CmpIPredicate.sle, column, end)
+        if left >= 0:
+            start = arith.subi(here, arith.constant(ir.IndexType.get(), left))
+            after = arith.cmpi(arith.CmpIPredicate.sge, column, start)
+            found = after if found is None else arith.andi(found, after)
+        if limit is not None:
+            inside = arith.cmpi(arith.CmpIPredicate.slt, column, limit)
+            found = inside if found is None else arith.andi(found, inside)
+        return found
 
     def body(s: ir.Value, *given: ir.Value) -> ir.Value:
         low = number(float("-inf"), wide)
-        if mask is not None:
-            m = given[0]
-            if mask.element.kind == "bool":
-                s = arith.select(m, s, low)
-            else:
-                s = arith.addf(s, scalars.convert(m, mask.element, wide))
-        row, column = loop_index(2), loop_index(3)
-        if causal:
-            base = offset
-            if valid is not None:
-                count = tensor.extract(valid.value, [loop_index(0)])
-                total = arith.index_cast(ir.IndexType.get(), count)
-                base = arith.subi(total, index.value(scores.dims[2]))
-            visible = arith.cmpi(arith.CmpIPredicate.sle, column, arith.addi(row, base))
-            s = arith.select(visible, s, low)
+        if mask is not None and mask.element.kind == "bool":
+            s = arith.select(given[0], s, low)
+        elif mask is not None:
+            s = arith.addf(s, scalars.convert(given[0], mask.element, wide))
+        limit = None
         if valid is not None:
             count = tensor.extract(valid.value, [loop_index(0)])
-            place = arith.index_cast(valid.element.type, column)
-            s = arith.select(scalars.compare("lt", place, count, valid.element), s, low)
-        return s
+            limit = arith.index_cast(ir.IndexType.get(), count)
+        shown = visible(limit)
+        return s if shown is None else arith.select(shown, s, low)
 
-    index.value(scores.dims[2])
     return elementwise(operands, wide, body, dims=scores.dims)
+
+
+def _full_length(mask: Tensor, length: Dim) -> Tensor:
+    """A mask may be shorter than the cache; what it does not cover is hidden."""
+    missing = index.sub(length, mask.dims[-1])
+    if index.same(mask.dims[-1], 1) or index.same(missing, 0):
+        return mask
+    if not isinstance(mask.dims[-1], int):
+        repeated = index.compare(arith.CmpIPredicate.eq, mask.dims[-1], 1)
+        missing = index.select(repeated, 0, missing)
+    filler = 0 if mask.element.kind == "bool" else float("-inf")
+    pads: list[Dim] = [0] * mask.rank
+    return tensors.pad(mask, pads, [*pads[:-1], missing], filler)
 
 
 @lowering("RotaryEmbedding", since=23)

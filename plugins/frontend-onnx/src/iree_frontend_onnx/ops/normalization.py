@@ -17,14 +17,28 @@ from iree_frontend_onnx.registry import Node, lowering
 from iree_frontend_onnx.values import Value
 
 
-def softmax(x: Tensor, axis: int) -> Tensor:
-    """Return exp(x - max) / sum(exp(x - max)) along ``axis``, in the accumulator type."""
+def softmax(x: Tensor, axis: int, *, may_be_empty: bool = False) -> Tensor:
+    """Return exp(x - max) / sum(exp(x - max)) along ``axis``, in the accumulator type.
+
+    With ``may_be_empty`` rows of nothing but minus infinity give zeros instead of NaN.
+    """
     x = convert(x, x.element.accumulator)
     e = x.element
     top = extremum(x, [axis], True)
+    if may_be_empty:
+        # With a finite maximum such a row is exp(-inf) = 0 everywhere.
+        lowest = float(np.finfo(e.numpy).min)
+        top = elementwise([top], e, lambda m: arith.maximumf(m, number(lowest, e)))
     powers = elementwise([x, top], e, lambda v, m: math.exp(arith.subf(v, m)))
     summed = total(powers, [axis])
-    return elementwise([powers, summed], e, lambda v, s: arith.divf(v, s))
+
+    def divide(v: ir.Value, s: ir.Value) -> ir.Value:
+        if may_be_empty:
+            empty = scalars.compare("eq", s, number(0.0, e), e)
+            s = arith.select(empty, number(1.0, e), s)
+        return arith.divf(v, s)
+
+    return elementwise([powers, summed], e, divide)
 
 
 def log_softmax(x: Tensor, axis: int) -> Tensor:

@@ -73,16 +73,14 @@ def _sqrt(v: ir.Value, e: ElementType) -> ir.Value:
     return scalars.convert(math.sqrt(scalars.convert(v, e, F64)), F64, e)
 
 
-def reduction_axes(node: Node, rank: int) -> tuple[list[int], bool]:
+def reduction_axes(node: Node, rank: int, given: Sequence[Dim]) -> tuple[list[int], bool]:
     """Return axes and keepdims; no axes at all mean all, or none with noop_with_empty_axes."""
-    given = node.attr("axes")
-    if given is None and node.has(1):
-        given = node.ints(1, "the axes")
     keep = bool(node.attr("keepdims", 1))
     if not given:
         nothing = node.attr("noop_with_empty_axes", 0)
         return ([] if nothing else list(range(rank))), keep
-    return sorted({node.normalize_axis(int(a), rank) for a in given}), keep
+    known = [a for a in given if isinstance(a, int)]
+    return sorted({node.normalize_axis(a, rank) for a in known}), keep
 
 
 @lowering(
@@ -101,7 +99,7 @@ def reduction(node: Node) -> Tensor | Value:
     runtime = given_axes(node, 1) or []
     if static_axes(runtime) is None:
         return _reduced_at_run_time(node.op, x, runtime, bool(node.attr("keepdims", 1)))
-    axes, keep = reduction_axes(node, x.rank)
+    axes, keep = reduction_axes(node, x.rank, runtime)
     return reduced(node.op, x, axes, keep)
 
 
