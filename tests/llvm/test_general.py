@@ -132,6 +132,32 @@ def test_loops_padding_and_concatenation() -> None:
     np.testing.assert_array_equal(found, np.concatenate([x, shifted], 1))
 
 
+def test_result_in_place_of_an_operand() -> None:
+    text = """
+    #id = affine_map<(i) -> (i)>
+    func.func private @twice(%x: tensor<?xf32> {flow.dims = array<i64: 1>}, %n: index)
+        -> (tensor<?xf32> {flow.dims = array<i64: 1>}) attributes {flow.dispatch} {
+      %e = tensor.empty(%n) : tensor<?xf32>
+      %a = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel"]}
+          ins(%x : tensor<?xf32>) outs(%e : tensor<?xf32>) {
+        ^bb0(%p: f32, %q: f32):
+          %s = arith.mulf %p, %p : f32
+          linalg.yield %s : f32
+      } -> tensor<?xf32>
+      %b = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel"]}
+          ins(%x : tensor<?xf32>) outs(%a : tensor<?xf32>) {
+        ^bb0(%p: f32, %q: f32):
+          %s = arith.addf %p, %q : f32
+          linalg.yield %s : f32
+      } -> tensor<?xf32>
+      return %b : tensor<?xf32>
+    }"""
+    x = np.arange(10, dtype=np.float32)
+    expected = x * x + x
+    run_general(text, [x, x], [10])
+    np.testing.assert_array_equal(x, expected)
+
+
 def test_complex_numbers() -> None:
     text = """
     func.func private @square(%x: tensor<5xcomplex<f32>>) -> tensor<5xcomplex<f32>>

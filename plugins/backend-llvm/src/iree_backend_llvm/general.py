@@ -12,13 +12,14 @@ from collections.abc import Sequence
 
 from iree_backend_llvm.pad import expand_pads
 from iree_backend_llvm.storage import wrap_dispatch
-from iree_core.codegen.builder import element_bits
+from iree_core.codegen.builder import element_bits, function_of
 from iree_core.codegen.kernel import Kernel
 from iree_core.errors import CompileError
 from iree_core.expr import Expr, Operator, const, scalar
-from iree_core.ir import arith, func, ir, linalg, run_pipeline
+from iree_core.ir import arith, func, ir, linalg, memref, run_pipeline
+from iree_core.passes.scheduling.inplace import overwritable
 
-_TO_BUFFERS = (
+_FUSE = (
     "inline",
     "symbol-dce",
     "canonicalize",
@@ -27,6 +28,8 @@ _TO_BUFFERS = (
     "linalg-fuse-elementwise-ops",
     "canonicalize",
     "cse",
+)
+_TO_BUFFERS = (
     "eliminate-empty-tensors",
     "one-shot-bufferize{allow-unknown-ops=false}",
     "canonicalize",
@@ -51,9 +54,14 @@ def build_general(dispatch: str, context: ir.Context) -> Kernel:
         CompileError: upstream cannot bufferize one of its operations.
     """
     with context, ir.Location.unknown():
-        text, name = wrap_dispatch(ir.Module.parse(dispatch))
+        source = ir.Module.parse(dispatch)
+        may_overwrite = bool(overwritable(function_of(source)))
+        text, name = wrap_dispatch(source)
         module = ir.Module.parse(text)
         expand_pads(module)
+        _run(module, _FUSE, name)
+        if may_overwrite and _loop_nests(module) > 1:
+            _write_results_last(module)
         _run(module, _TO_BUFFERS, name)
         scratch = _place_temporaries(_function(module))
         if _all(module.operation, "memref.alloc"):
@@ -74,16 +82,47 @@ def _run(module: ir.Module, passes: tuple[str, ...], name: str) -> None:
         raise CompileError(f"The general schedule cannot bufferize {name}: {error}") from error
 
 
-def _all(root: ir.Operation, name: str) -> list[ir.Operation]:
+def _walk(root: ir.Operation) -> list[ir.Operation]:
     found = []
 
     def visit(op: ir.Operation) -> ir.WalkResult:
-        if op.name == name:
-            found.append(op)
+        found.append(op)
         return ir.WalkResult.ADVANCE
 
     root.walk(visit)
     return found
+
+
+def _all(root: ir.Operation, name: str) -> list[ir.Operation]:
+    return [op for op in _walk(root) if op.name == name]
+
+
+def _loop_nests(module: ir.Module) -> int:
+    """Return how many operations become loops of their own."""
+    return len(
+        [op for op in _walk(module.operation) if op.name.startswith("linalg.") and op.regions]
+    )
+
+
+def _write_results_last(module: ir.Module) -> None:
+    """Compute results in temporaries and copy them out at the end.
+
+    The result may lie where an operand is. One loop reads an element before it writes it; of
+    several loops, one might write what another has yet to read.
+    """
+    for op in _all(module.operation, "bufferization.materialize_in_destination"):
+        target = op.operands[1]
+        kind = ir.MemRefType(target.type)
+        with ir.InsertionPoint(op):
+            sizes = [
+                memref.DimOp(target, arith.ConstantOp(ir.IndexType.get(), d).result).result
+                for d in range(kind.rank)
+                if kind.is_dynamic_dim(d)
+            ]
+            temporary = memref.AllocOp(kind, sizes, []).result
+        op.operands[1] = temporary
+        with ir.InsertionPoint(op.parent.regions[0].blocks[0].operations[-1]):
+            ir.Operation.create("memref.copy", [], [temporary, target])
 
 
 def _place_temporaries(function: func.FuncOp) -> Expr:
