@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
+from typing import TypeAlias
 
 from iree_core.ir import arith, ir
 
-Dim = int | ir.Value
+Dim: TypeAlias = int | ir.Value
 
 _memo: dict[tuple, ir.Value] | None = None
 
