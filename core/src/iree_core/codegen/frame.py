@@ -9,10 +9,13 @@ from iree_core.codegen.builder import Buffer, KernelBuilder, NotScheduled, Scala
 from iree_core.codegen.dispatch import Dispatch, emit_size
 from iree_core.codegen.evaluate import Evaluator
 from iree_core.codegen.kernel import Kernel
+from iree_core.dialects import flow
 from iree_core.expr import Expr, const
 from iree_core.ir import func, ir
 from iree_core.layout import layout_of
 
+# Attribute of a kernel function: positions of the buffers that may overlap each other.
+MAY_ALIAS = "kernel.may_alias"
 # Elements of simple arithmetic that take about as long as waking another thread is worth.
 _WORTH_A_THREAD = 48 * 1024
 
@@ -68,6 +71,7 @@ def make_kernel(
     with ir.InsertionPoint(module.body), location:
         function = func.FuncOp(name, ir.FunctionType.get(kinds, []))
         block = function.add_entry_block()
+    function.attributes[MAY_ALIAS] = ir.DenseI64ArrayAttr.get(may_alias(dispatch.function))
     arguments = list(block.arguments)
     count = len(dispatch.tensors)
     memories, rest = arguments[: count + len(dispatch.results)], arguments[count:]
@@ -96,6 +100,16 @@ def make_kernel(
     if not module.operation.verify():
         raise NotScheduled(f"the {schedule} schedule made invalid code")
     return Kernel(str(module), name, grid, scratch, max(1, grain), schedule, note)
+
+
+def may_alias(dispatch: func.FuncOp) -> list[int]:
+    """Return which of a kernel's buffers may overlap: operands and the result put over them."""
+    if flow.IN_PLACE not in dispatch.attributes:
+        return []
+    arguments = list(dispatch.regions[0].blocks[0].arguments)
+    tensors = [n for n, a in enumerate(arguments) if isinstance(a.type, ir.RankedTensorType)]
+    overwritten = [tensors.index(n) for n in dispatch.attributes[flow.IN_PLACE]]
+    return [*overwritten, len(tensors)]
 
 
 def item_grain(elements_per_item: int, weight: float) -> int:

@@ -11,6 +11,9 @@ buffers. Its function has the signature::
 Work items are independent and numbered from 0; an executor may hand any sub-range to any
 thread. Storage types: ``i1`` and integers narrower than a byte take one ``i8`` each, 8-bit
 floats an ``i8``, every other type itself.
+
+No two buffers overlap, except those at the positions that the function's attribute
+``kernel.may_alias`` lists: there an operand may lie exactly under the result.
 """
 
 from __future__ import annotations

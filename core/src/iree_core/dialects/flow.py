@@ -15,6 +15,9 @@ checks both against each other::
 ``flow.dims`` on an argument or result names, for each dynamic dimension in order, the index of
 the ``index``-typed argument that holds its size. It is absent where no dimension is dynamic.
 
+``flow.in_place`` on a dispatch lists the arguments that some call lets the result overwrite, so
+that code generation does not promise otherwise.
+
 A tensor type may carry a *packed layout* as its encoding; see :mod:`iree_core.layout`.
 """
 
@@ -22,6 +25,7 @@ from iree_core.ir import ext, ir
 
 DISPATCH = "flow.dispatch"
 DIMS = "flow.dims"
+IN_PLACE = "flow.in_place"
 
 
 class Flow(ext.Dialect, name="flow"):

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from iree_backend_llvm.pad import expand_pads
 from iree_backend_llvm.storage import wrap_dispatch
 from iree_core.codegen.builder import element_bits, function_of
+from iree_core.codegen.frame import MAY_ALIAS, may_alias
 from iree_core.codegen.kernel import Kernel
 from iree_core.errors import CompileError
 from iree_core.expr import Expr, Operator, const, scalar
@@ -68,6 +69,8 @@ def build_general(dispatch: str, context: ir.Context) -> Kernel:
             _run(module, _FREE, name)
         _copy_by_loops(module)
         _run(module, _TO_LOOPS, name)
+        overlapping = ir.DenseI64ArrayAttr.get(may_alias(function_of(source)))
+        _function(module).attributes[MAY_ALIAS] = overlapping
         return Kernel(str(module), name, const(1), scratch, 1, "general")
 
 

@@ -15,6 +15,7 @@ from collections import Counter
 
 from iree_backend_llvm import math_expand
 from iree_backend_llvm.llvmir import fix_literals
+from iree_core.codegen.frame import MAY_ALIAS
 from iree_core.codegen.kernel import CpuModel, Kernel
 from iree_core.errors import CompileError
 from iree_core.expr import const
@@ -116,9 +117,15 @@ def _pass_pointers(function: func.FuncOp) -> None:
     for _ in old:
         block.erase_argument(0)
     function.attributes["function_type"] = ir.TypeAttr.get(ir.FunctionType.get(kinds, []))
-    facts = ir.Attribute.parse("{llvm.noalias, llvm.nonnull, llvm.noundef}")
+    overlapping = list(function.attributes[MAY_ALIAS]) if MAY_ALIAS in function.attributes else []
+    alone = ir.Attribute.parse("{llvm.noalias, llvm.nonnull, llvm.noundef}")
+    shared = ir.Attribute.parse("{llvm.nonnull, llvm.noundef}")
+    nothing = ir.DictAttr.get({})
     function.attributes["arg_attrs"] = ir.ArrayAttr.get(
-        [facts if kind == pointer else ir.DictAttr.get({}) for kind in kinds]
+        [
+            nothing if kind != pointer else shared if number in overlapping else alone
+            for number, kind in enumerate(kinds)
+        ]
     )
 
 

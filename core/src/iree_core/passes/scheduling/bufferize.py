@@ -171,7 +171,10 @@ class Bufferizer:
         """Return the operand positions that the result of a dispatch may overwrite."""
         name = call.callee.value
         if name not in self._overwritable:
-            self._overwritable[name] = overwritable(self.callees[name])
+            found = self._overwritable[name] = overwritable(self.callees[name])
+            if found:
+                positions = ir.DenseI64ArrayAttr.get(sorted(found))
+                self.callees[name].attributes[flow.IN_PLACE] = positions
         return self._overwritable[name]
 
     # Dispatches.
