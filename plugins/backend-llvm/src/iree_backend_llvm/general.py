@@ -18,7 +18,6 @@ from iree_core.codegen.kernel import Kernel
 from iree_core.errors import CompileError
 from iree_core.expr import Expr, Operator, const, scalar
 from iree_core.ir import arith, func, ir, linalg, memref, run_pipeline
-from iree_core.passes.scheduling.inplace import overwritable
 
 _FUSE = (
     "inline",
@@ -56,12 +55,12 @@ def build_general(dispatch: str, context: ir.Context) -> Kernel:
     """
     with context, ir.Location.unknown():
         source = ir.Module.parse(dispatch)
-        may_overwrite = bool(overwritable(function_of(source)))
+        overlapping = may_alias(function_of(source))
         text, name = wrap_dispatch(source)
         module = ir.Module.parse(text)
         expand_pads(module)
         _run(module, _FUSE, name)
-        if may_overwrite and _loop_nests(module) > 1:
+        if overlapping and _loop_nests(module) > 1:
             _write_results_last(module)
         _run(module, _TO_BUFFERS, name)
         scratch = _place_temporaries(_function(module))
@@ -69,8 +68,7 @@ def build_general(dispatch: str, context: ir.Context) -> Kernel:
             _run(module, _FREE, name)
         _copy_by_loops(module)
         _run(module, _TO_LOOPS, name)
-        overlapping = ir.DenseI64ArrayAttr.get(may_alias(function_of(source)))
-        _function(module).attributes[MAY_ALIAS] = overlapping
+        _function(module).attributes[MAY_ALIAS] = ir.DenseI64ArrayAttr.get(overlapping)
         return Kernel(str(module), name, const(1), scratch, 1, "general")
 
 
