@@ -136,7 +136,8 @@ def test_result_in_place_of_an_operand() -> None:
     text = """
     #id = affine_map<(i) -> (i)>
     func.func private @twice(%x: tensor<?xf32> {flow.dims = array<i64: 1>}, %n: index)
-        -> (tensor<?xf32> {flow.dims = array<i64: 1>}) attributes {flow.dispatch, flow.in_place = array<i64: 0>} {
+        -> (tensor<?xf32> {flow.dims = array<i64: 1>})
+        attributes {flow.dispatch, flow.in_place = array<i64: 0>} {
       %e = tensor.empty(%n) : tensor<?xf32>
       %a = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel"]}
           ins(%x : tensor<?xf32>) outs(%e : tensor<?xf32>) {
