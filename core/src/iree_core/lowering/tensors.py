@@ -254,7 +254,7 @@ def extract_slice(
         index.same(a, b) for a, b in zip(sizes, source.dims, strict=True)
     ):
         return source
-    if any(index.same(size, 0) for size in sizes):
+    if any(index.same(size, 0) for size in (*sizes, *source.dims)):
         # Nothing is read, so that the offset does not matter (it may be the very end).
         return Tensor(empty(sizes, source.element), tuple(sizes), source.element)
     kind = tensor_type(sizes, source.element)

@@ -456,14 +456,19 @@ def _same_sign(rest: ir.Value, divisor: ir.Value, e: ElementType) -> ir.Value:
 
 @lowering("BitShift")
 def bit_shift(node: Node) -> Tensor:
-    """Shift of unsigned integers; shifts by the width or more give 0."""
+    """Shift; amounts of the width or more (read as unsigned) leave only copies of the sign."""
     a, b = node.tensor(0), node.tensor(1)
     e = a.element
-    shift = arith.shli if node.attr("direction") == "LEFT" else arith.shrui
+    left = node.attr("direction") == "LEFT"
 
     def body(x: ir.Value, y: ir.Value) -> ir.Value:
-        fits = scalars.compare("lt", y, number(e.bits, e), e)
-        return arith.select(fits, shift(x, y), number(0, e))
+        fits = arith.cmpi(arith.CmpIPredicate.ult, y, number(e.bits, e))
+        amount = arith.select(fits, y, number(e.bits - 1, e))
+        if left:
+            return arith.select(fits, arith.shli(x, amount), number(0, e))
+        if not e.is_unsigned:
+            return arith.shrsi(x, amount)
+        return arith.select(fits, arith.shrui(x, amount), number(0, e))
 
     return elementwise([a, b], e, body)
 

@@ -56,8 +56,8 @@ def reshaped(node: Node, wanted: Sequence[Dim], allow_zero: bool) -> Tensor | Va
     if len(unknown) == 1:
         rest = [d for a, d in enumerate(dims) if a != unknown[0]]
         dims[unknown[0]] = _left_over(value.dims, rest)
-    elif not unknown and sum(not isinstance(d, int) for d in dims) == 1:
-        dims = _runtime_minus_one(value.dims, dims)
+    elif not unknown:
+        dims = _resolved_at_run_time(value.dims, dims, allow_zero)
     items = value.tracked_items()
     if items is not None and len(dims) <= 1:
         return Value(items=items, rank=len(dims), element=value.element)
@@ -71,16 +71,32 @@ def _left_over(source: Sequence[Dim], rest: Sequence[Dim]) -> Dim:
     return index.floordiv(index.product(source), index.product(rest))
 
 
-def _runtime_minus_one(source: Sequence[Dim], dims: list[Dim]) -> list[Dim]:
-    """A size read from a tensor may be -1 at run time: take what the others leave."""
-    place = next(a for a, d in enumerate(dims) if not isinstance(d, int))
-    dim = dims[place]
-    assert not isinstance(dim, int)
-    owner = dim.owner
-    reads = not isinstance(owner, ir.Block) and owner.name in ("arith.index_cast", "arith.select")
-    rest = [d for a, d in enumerate(dims) if a != place]
-    if reads and not any(index.same(d, 0) for d in rest):
-        dims[place] = _left_over(source, rest)
+def _is_read(dim: Dim) -> bool:
+    """Whether a size is an element of a tensor, which may be 0 or -1 at run time."""
+    if isinstance(dim, int) or isinstance(dim.owner, ir.Block):
+        return False
+    if dim.owner.name != "arith.index_cast":
+        return False
+    source = dim.owner.operands[0].owner
+    return not isinstance(source, ir.Block) and source.name == "tensor.extract"
+
+
+def _resolved_at_run_time(source: Sequence[Dim], dims: list[Dim], allow_zero: bool) -> list[Dim]:
+    """Give 0 and -1 their meaning where they may turn up at run time."""
+    reads = [_is_read(d) for d in dims]
+    if not any(reads):
+        return dims
+    for axis, dim in enumerate(dims):
+        if reads[axis] and not allow_zero and axis < len(source):
+            zero = index.compare(arith.CmpIPredicate.eq, dim, 0)
+            dims[axis] = index.select(zero, source[axis], dim)
+    # With one -1 among them the product of all is minus the product of the others.
+    others = index.maximum(index.sub(0, index.product(dims)), 1)
+    left = index.floordiv(index.product(source), others)
+    for axis, dim in enumerate(dims):
+        if reads[axis]:
+            unknown = index.compare(arith.CmpIPredicate.eq, dim, -1)
+            dims[axis] = index.select(unknown, left, dim)
     return dims
 
 
@@ -543,7 +559,8 @@ def space_to_depth(node: Node) -> Tensor:
     block = node.attr("blocksize")
     n, c, h, w = x.dims
     split_ = [n, c, index.floordiv(h, block), block, index.floordiv(w, block), block]
-    moved = tensors.transpose(tensors.reshape(x, split_), [0, 3, 5, 1, 2, 4])
+    order = [0, 3, 5, 1, 2, 4] if node.attr("mode", "DCR") == "DCR" else [0, 1, 3, 5, 2, 4]
+    moved = tensors.transpose(tensors.reshape(x, split_), order)
     return tensors.collapse(moved, [[0], [1, 2, 3], [4], [5]])
 
 
