@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
 import pytest
 from harness import run_dispatch
@@ -231,3 +232,24 @@ def test_pooling_window_with_lanes_over_channels(channels: int) -> None:
     (y,), _ = run_dispatch(text, [x], [], [((1, 4, 4, channels), np.float32)])
     windows = [x[:, i : i + 8 : 2, j : j + 8 : 2][:, :4, :4] for i in range(3) for j in range(3)]
     np.testing.assert_array_equal(y, np.max(windows, axis=0))
+
+
+def test_floats_of_four_bits_take_a_byte_each() -> None:
+    text = """
+    func.func @f(%x: tensor<20xf4E2M1FN>) -> (tensor<20xf32>, tensor<20xf4E2M1FN>)
+        attributes {flow.dispatch} {
+      %e = tensor.empty() : tensor<20xf32>
+      %g = tensor.empty() : tensor<20xf4E2M1FN>
+      %r:2 = linalg.generic {indexing_maps = [affine_map<(i) -> (i)>, affine_map<(i) -> (i)>,
+          affine_map<(i) -> (i)>], iterator_types = ["parallel"]}
+          ins(%x : tensor<20xf4E2M1FN>) outs(%e, %g : tensor<20xf32>, tensor<20xf4E2M1FN>) {
+        ^bb0(%a: f4E2M1FN, %o: f32, %p: f4E2M1FN):
+          %w = arith.extf %a : f4E2M1FN to f32
+          linalg.yield %w, %a : f32, f4E2M1FN } -> (tensor<20xf32>, tensor<20xf4E2M1FN>)
+      return %r#0, %r#1 : tensor<20xf32>, tensor<20xf4E2M1FN>
+    }"""
+    bits = (np.arange(20) % 16).astype(np.uint8)
+    results = [((20,), np.float32), ((20,), np.uint8)]
+    (wide, same), _ = run_dispatch(text, [bits], [], results)
+    np.testing.assert_array_equal(wide, bits.view(ml_dtypes.float4_e2m1fn).astype(np.float32))
+    np.testing.assert_array_equal(same, bits)

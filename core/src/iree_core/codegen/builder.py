@@ -343,6 +343,9 @@ class KernelBuilder:
         if raw.type == kind:
             return raw
         if isinstance(element, ir.FloatType):
+            if element.width < 8:
+                bits = _like(raw.type, ir.IntegerType.get_signless(element.width))
+                raw = arith.TruncIOp(bits, raw).result
             return arith.BitcastOp(kind, raw).result
         if isinstance(element, ir.IndexType):
             return arith.IndexCastOp(kind, raw).result
@@ -357,8 +360,11 @@ class KernelBuilder:
         if value.type == kind:
             return value
         if isinstance(element, ir.FloatType):
-            return arith.BitcastOp(kind, value).result
-        if isinstance(element, ir.IndexType):
+            if element.width == 8:
+                return arith.BitcastOp(kind, value).result
+            bits = _like(value.type, ir.IntegerType.get_signless(element.width))
+            value = arith.BitcastOp(bits, value).result
+        elif isinstance(element, ir.IndexType):
             return arith.IndexCastOp(kind, value).result
         return arith.ExtUIOp(kind, value).result
 
