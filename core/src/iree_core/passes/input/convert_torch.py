@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from iree_core.ir import ir, run_pipeline
+from iree_core.passes.input import torch_ops
+from iree_core.passes.input.reshapes import ResolveReshapes
 from iree_core.passes.input.support import dialects, operations
 from iree_core.passes.state import CompilationState
 
@@ -52,8 +54,13 @@ class ConvertTorch:
             return
         if any(map(_is_onnx, operations(module, {"torch.operator"}))):
             run_pipeline(module, f"builtin.module({_FROM_ONNX})")
+        if operations(module, {"func.call"}):
+            run_pipeline(module, "builtin.module(inline,symbol-dce)")
+        torch_ops.lower(module)
         run_pipeline(module, f"builtin.module({_TO_BACKEND})")
+        torch_ops.lower(module)  # what operators were decomposed to
         run_pipeline(module, f"builtin.module({_TO_LINALG})")
+        ResolveReshapes().run(module, state)
 
 
 def _is_onnx(op: ir.Operation) -> bool:
