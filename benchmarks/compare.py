@@ -107,7 +107,9 @@ def measure(model: str, runtimes: list[str], threads: int, out: Path, rounds: in
 def table(rows: list[Row]) -> str:
     """Return the rows of one thread count as text, one line per model."""
     names = list(dict.fromkeys(r.runtime for r in rows))
-    lines = [f"{'model':14}" + "".join(f"{n:>12}" for n in names) + f"{'best/ours':>12}{'error':>10}"]
+    lines = [
+        f"{'model':14}" + "".join(f"{n:>12}" for n in names) + f"{'best/ours':>12}{'error':>10}"
+    ]
     for model in dict.fromkeys(r.model for r in rows):
         mine = {r.runtime: r for r in rows if r.model == model}
         cells = "".join(f"{mine[n].milliseconds:12.3f}" for n in names)

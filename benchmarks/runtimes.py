@@ -75,9 +75,7 @@ class Iree(Runtime):
 
     def build(self, model: Path, folder: Path) -> Path:
         imported, out = folder / f"{model.stem}.iree.mlir", folder / f"{model.stem}.iree.vmfb"
-        subprocess.run(
-            [_tool("iree-import-onnx"), str(model), "-o", str(imported)], check=True
-        )
+        subprocess.run([_tool("iree-import-onnx"), str(model), "-o", str(imported)], check=True)
         flags = [
             "--iree-hal-target-device=local",
             "--iree-hal-local-target-device-backends=llvm-cpu",

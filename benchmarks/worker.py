@@ -33,7 +33,7 @@ def main() -> None:
         _answer({"times": _run(call, float(line)), "peak_rss": _peak()})
 
 
-def _run(call, seconds: float) -> list[tuple[float, float]]:  # noqa: ANN001
+def _run(call, seconds: float) -> list[tuple[float, float]]:
     times = []
     end = time.perf_counter() + seconds
     while not times or time.perf_counter() < end:

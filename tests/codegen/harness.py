@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import llvmlite.binding as llvm
 import numpy as np
+
 from iree_backend_llvm.lower import lower_kernel
 from iree_core.codegen import CpuModel, Kernel, build_kernel
 from iree_core.ir import make_context

@@ -129,17 +129,19 @@ class Window:
             return f" {{flow.dims = array<i64: {numbers}>}}"
 
         scalars = "".join(f", %s{i}: index" for i in range(2 * count))
-        known = ", ".join(
-            f"%s{count + self.dynamic.index(d)}" for d in "nhw" if d in self.dynamic
-        )
+        known = ", ".join(f"%s{count + self.dynamic.index(d)}" for d in "nhw" if d in self.dynamic)
         pads = ", ".join(str(self.pad) if len(d) > 1 else "0" for d in inputs)
         zero = "0xFF800000" if self.kind == "max" else "0.0"
         arguments = ", ".join(f"%i{n}: index" for n in range(len(inputs)))
         source = "%x" if not self.pad else "%padded"
-        pad = "" if not self.pad else f"""
+        pad = (
+            ""
+            if not self.pad
+            else f"""
             %padded = tensor.pad %x low[{pads}] high[{pads}] {{
               ^bb0({arguments}): tensor.yield %zero : f32
             }} : tensor<{plain}xf32> to tensor<{padded}xf32>"""
+        )
         body = {
             "max": "%sum = arith.maximumf %s, %a : f32",
             "sum": "%sum = arith.addf %s, %a : f32",

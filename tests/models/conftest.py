@@ -28,9 +28,7 @@ def model_file() -> Callable[[str, bool], Path]:
             # A process of its own: torch keeps its memory. The rename makes parallel runs safe.
             partial = path.with_suffix(f".{os.getpid()}.partial.onnx")
             command = [sys.executable, str(HERE / "zoo.py"), name, str(partial)]
-            subprocess.run(
-                [*command, *(["--dynamic"] if dynamic else [])], check=True, timeout=900
-            )
+            subprocess.run([*command, *(["--dynamic"] if dynamic else [])], check=True, timeout=900)
             partial.rename(path)
         return path
 

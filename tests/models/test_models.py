@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import iree_core as iree
 import numpy as np
 import onnxruntime
 import pytest
 from zoo import BATCH, PAST, SEQ, ZOO
+
+import iree_core as iree
 
 TOLERANCE = 1e-4
 DYNAMIC_SIZES = [
@@ -24,9 +25,7 @@ DYNAMIC_SIZES = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ZOO)
-def test_static(
-    name: str, model_file: Callable[[str, bool], Path], tmp_path: Path
-) -> None:
+def test_static(name: str, model_file: Callable[[str, bool], Path], tmp_path: Path) -> None:
     path = model_file(name, False)
     module = iree.compile(path, target="llvm-cpu")
     check(module, path, [{}], tmp_path)

@@ -95,7 +95,7 @@ def _cached(model: Any, layers: int) -> tuple[Any, Callable[..., Any]]:
 def _cache_inputs(layers: int, heads: int, size: int) -> dict[str, tuple[str, tuple]]:
     shape = (BATCH, heads, PAST, size)
     names = [f"past_{kind}_{layer}" for layer in range(layers) for kind in ("key", "value")]
-    return {name: ("float32", shape) for name in names}
+    return dict.fromkeys(names, ("float32", shape))
 
 
 def _gpt2_cache() -> tuple[Any, Callable[..., Any]]:
@@ -187,7 +187,7 @@ def export(name: str, path: Path, *, dynamic: bool) -> None:
     arrays = [torch.from_numpy(a) for a in entry.example(sizes).values()]
     shapes = None
     if dynamic:
-        dims = {d: torch.export.Dim.DYNAMIC for d in entry.sizes}
+        dims = dict.fromkeys(entry.sizes, torch.export.Dim.DYNAMIC)
         per_input = tuple(
             {axis: dims[d] for axis, d in enumerate(shape) if isinstance(d, str)}
             for _, shape in entry.inputs.values()

@@ -121,9 +121,7 @@ class BodyEmitter:
         wide = any(isinstance(o.type, ir.VectorType) for o in operands)
         if wide:
             operands = [self.builder.splat(o, self.width) for o in operands]
-        kinds = [
-            ir.VectorType.get([self.width], r.type) if wide else r.type for r in op.results
-        ]
+        kinds = [ir.VectorType.get([self.width], r.type) if wide else r.type for r in op.results]
         attributes = {name: op.attributes[name] for name in op.attributes}
         copy = ir.Operation.create(
             op.operation.name, results=kinds, operands=operands, attributes=attributes

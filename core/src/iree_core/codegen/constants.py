@@ -37,8 +37,11 @@ def _table(op: ir.OpView, attribute: ir.DenseElementsAttr) -> ir.Value:
     shape = ir.MemRefType.get([flat.size], storage)
     with ir.InsertionPoint.at_block_begin(body):
         memref.GlobalOp(
-            sym_name=name, type_=ir.TypeAttr.get(shape), sym_visibility="private",
-            initial_value=value, constant=True,
+            sym_name=name,
+            type_=ir.TypeAttr.get(shape),
+            sym_visibility="private",
+            initial_value=value,
+            constant=True,
         )
     return memref.GetGlobalOp(shape, name).result
 

@@ -202,9 +202,7 @@ def _reduction_order(
         order = [
             d for position in dims for d in maps[position].dims if d in reductions and d != lane
         ]
-        if sorted(order) == sorted(reductions) and all(
-            len(form.factors) <= 1 for form in maps
-        ):
+        if sorted(order) == sorted(reductions) and all(len(form.factors) <= 1 for form in maps):
             return tuple(order)
     return tuple(reductions)
 

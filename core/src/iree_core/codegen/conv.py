@@ -210,9 +210,7 @@ class Window:
         self.slides = _slides(contraction)
         self.start = 0
         self.guarded = False
-        self._outer_sizes = {
-            (s.operand, s.position): self._source_size(s) for s in self.slides
-        }
+        self._outer_sizes = {(s.operand, s.position): self._source_size(s) for s in self.slides}
 
     def _source_size(self, slide: _Slide) -> Scalar:
         pad = self.c.generic.inputs[slide.operand].owner
@@ -230,9 +228,7 @@ class Window:
             return lambda position, lane: self._read_packed(operand, position, lane)
         return lambda position, lane: self.evaluator.value(operand, position, lane)
 
-    def _read_padded(
-        self, number: int, position: Sequence[Index], lane: Lane | None
-    ) -> ir.Value:
+    def _read_padded(self, number: int, position: Sequence[Index], lane: Lane | None) -> ir.Value:
         """Read the source of a padded input; what is left out by the loops is never asked for."""
         b = self.evaluator.builder
         pad = self.c.generic.inputs[number].owner
@@ -279,9 +275,7 @@ class Window:
             self._prefetch_next_tile(self.evaluator.buffers[operand], position, lane)
         return self.evaluator.value(operand, position, Lane(lane.width) if lane else None)
 
-    def _prefetch_next_tile(
-        self, buffer: Buffer, position: Sequence[Index], lane: Lane
-    ) -> None:
+    def _prefetch_next_tile(self, buffer: Buffer, position: Sequence[Index], lane: Lane) -> None:
         """Ask for the same place in the following panel, which will be needed after this one.
 
         Hardware prefetchers follow the panel in use, which lies in the cache already.
@@ -327,9 +321,7 @@ class Window:
                 return None
         return outer, inner
 
-    def _contiguous(
-        self, number: int, maps: tuple[Linear, ...], outer: int, inner: int
-    ) -> bool:
+    def _contiguous(self, number: int, maps: tuple[Linear, ...], outer: int, inner: int) -> bool:
         tensor = self.c.generic.inputs[number]
         if any(s.operand == number for s in self.slides):
             tensor = tensor.owner.operands[0]

@@ -120,9 +120,7 @@ class Evaluator:
             self.outer[value] = found
         return self.builder.value(found) if isinstance(found, int) else found
 
-    def value(
-        self, tensor: ir.Value, position: Sequence[Index], lane: Lane | None
-    ) -> ir.Value:
+    def value(self, tensor: ir.Value, position: Sequence[Index], lane: Lane | None) -> ir.Value:
         """Return ``tensor`` at ``position``: a scalar, or a vector if it differs by lane.
 
         Raises:
@@ -191,7 +189,10 @@ class Evaluator:
         raise NotScheduled(f"the affine expression {expression}")
 
     def body(
-        self, generic: ir.OpView, loops: Sequence[Index], operands: Sequence[ir.Value],
+        self,
+        generic: ir.OpView,
+        loops: Sequence[Index],
+        operands: Sequence[ir.Value],
         lane: Lane | None,
     ) -> list[ir.Value]:
         """Emit the region of a ``linalg.generic`` for operand values and loop coordinates."""
@@ -202,9 +203,7 @@ class Evaluator:
 
     # One producer each.
 
-    def _evaluate(
-        self, tensor: ir.Value, position: Sequence[Index], lane: Lane | None
-    ) -> ir.Value:
+    def _evaluate(self, tensor: ir.Value, position: Sequence[Index], lane: Lane | None) -> ir.Value:
         supplier = self.bound.get(tensor)
         if supplier is not None:
             return supplier(position, lane)
@@ -237,7 +236,10 @@ class Evaluator:
         return results[number]
 
     def operand_values(
-        self, op: ir.OpView, maps: Sequence[ir.AffineMap], loops: Sequence[Index],
+        self,
+        op: ir.OpView,
+        maps: Sequence[ir.AffineMap],
+        loops: Sequence[Index],
         lane: Lane | None,
     ) -> list[ir.Value]:
         """Return the values of all operands that the body of an elementwise op reads."""
@@ -251,9 +253,7 @@ class Evaluator:
                 values.append(self.builder.constant(self.builder.i1, 0))  # never read
         return values
 
-    def loops_at(
-        self, op: ir.OpView, number: int, position: Sequence[Index]
-    ) -> list[Index]:
+    def loops_at(self, op: ir.OpView, number: int, position: Sequence[Index]) -> list[Index]:
         """Return the loop coordinates at which result ``number`` is written at ``position``."""
         count = len(list(op.inputs))
         maps = [a.value for a in op.indexing_maps]
@@ -368,7 +368,10 @@ class Evaluator:
         inside = self.inside([minus[d] for d in padded], [sizes[d] for d in padded], lane)
         filler = self.scalar(_pad_value(op))
         return self.guarded(
-            inside, lane, tensor.type.element_type, filler,
+            inside,
+            lane,
+            tensor.type.element_type,
+            filler,
             lambda inner: self.value(origin, minus, inner),
         )
 
@@ -388,7 +391,10 @@ class Evaluator:
         kept = [i for d, i in enumerate(moved) if d not in dropped]
         rest = self.value(op.operands[1], position, lane)
         return self.guarded(
-            inside, lane, tensor.type.element_type, rest,
+            inside,
+            lane,
+            tensor.type.element_type,
+            rest,
             lambda inner: self.value(op.operands[0], kept, inner),
         )
 
@@ -406,7 +412,10 @@ class Evaluator:
             moved[axis] = builder.index_add(position[axis], Index(builder.sub(0, start)), width)
             inside = self.inside([moved[axis]], [size], lane)
             result = self.guarded(
-                inside, lane, element, result,
+                inside,
+                lane,
+                element,
+                result,
                 lambda inner, part=part, moved=moved: self.value(part, moved, inner),
             )
             start = builder.add(start, size)
@@ -449,8 +458,12 @@ class Evaluator:
         return same, mask
 
     def guarded(
-        self, conditions: tuple[ir.Value | None, ir.Value | None], lane: Lane | None,
-        element: ir.Type, otherwise: ir.Value, inner: Callable[[Lane | None], ir.Value],
+        self,
+        conditions: tuple[ir.Value | None, ir.Value | None],
+        lane: Lane | None,
+        element: ir.Type,
+        otherwise: ir.Value,
+        inner: Callable[[Lane | None], ir.Value],
     ) -> ir.Value:
         """Return ``inner`` where both conditions hold, else ``otherwise``; reads nothing outside."""
         same, mask = conditions
@@ -472,9 +485,7 @@ class Evaluator:
         value = self.builder.splat(inner(Lane(lane.width, active)), lane.width)
         return arith.SelectOp(mask, value, self.builder.splat(otherwise, lane.width)).result
 
-    def slice_geometry(
-        self, op: ir.OpView
-    ) -> tuple[list[Scalar], list[Scalar], list[Scalar]]:
+    def slice_geometry(self, op: ir.OpView) -> tuple[list[Scalar], list[Scalar], list[Scalar]]:
         """Return offsets, sizes and strides of an extract_slice or insert_slice."""
         return (
             self._mixed(op.static_offsets, op.offsets),
@@ -550,10 +561,7 @@ def dropped_dims(kind: ir.RankedTensorType, sizes: Sequence[int]) -> set[int]:
     shape = list(kind.shape)
     kept = 0
     for dim, size in enumerate(sizes):
-        if missing and size == 1 and not (kept < len(shape) and shape[kept] == 1):
-            dropped.add(dim)
-            missing -= 1
-        elif missing and size == 1 and len(sizes) - dim > len(shape) - kept:
+        if (missing and size == 1 and not (kept < len(shape) and shape[kept] == 1)) or (missing and size == 1 and len(sizes) - dim > len(shape) - kept):
             dropped.add(dim)
             missing -= 1
         else:

@@ -191,12 +191,8 @@ def transpose(rows: Sequence[ir.Value]) -> list[ir.Value]:
     distance = 1
     while distance < width:
         following = list(current)
-        low = [
-            i if not i & distance else width + (i ^ distance) for i in range(width)
-        ]
-        high = [
-            (i | distance) if not i & distance else width + i for i in range(width)
-        ]
+        low = [i if not i & distance else width + (i ^ distance) for i in range(width)]
+        high = [(i | distance) if not i & distance else width + i for i in range(width)]
         for i in range(width):
             if i & distance:
                 continue
@@ -271,9 +267,7 @@ class RowPacker:
                     return []
                 first = start if level == 0 else 0
                 last = stop if level == 0 else self.sizes[dim]
-                self.builder.loop(
-                    first, last, 1, lambda i, _: nest(level + 1, {**loops, dim: i})
-                )
+                self.builder.loop(first, last, 1, lambda i, _: nest(level + 1, {**loops, dim: i}))
             return []
 
         nest(0, dict(base))

@@ -132,9 +132,7 @@ def _through_generic(
         read = result_positions(map_)
         sources = {loop: position for position, loop in enumerate(read) if loop is not None}
         shape = tensor.type.shape
-        if any(
-            loop not in sources and shape[dim] != 1 for dim, loop in enumerate(written)
-        ):
+        if any(loop not in sources and shape[dim] != 1 for dim, loop in enumerate(written)):
             return None
         permutation = tuple(sources.get(loop) if loop is not None else None for loop in written)
         return (*before, Step(permutation))

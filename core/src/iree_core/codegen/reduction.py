@@ -149,7 +149,11 @@ def input_values(
 
 
 def emit_along_lanes(
-    evaluator: Evaluator, op: ir.OpView, loops: list[Index], lane_dim: int, width: int,
+    evaluator: Evaluator,
+    op: ir.OpView,
+    loops: list[Index],
+    lane_dim: int,
+    width: int,
     unroll: int,
 ) -> list[ir.Value]:
     """Reduce with lanes along the reduced loop ``lane_dim``; returns one scalar per result.
@@ -179,15 +183,12 @@ def emit_along_lanes(
         lane = Lane(width, mask)
         loops[lane_dim] = Index(base, 1)
         with evaluator.scope():
-            inputs = [
-                builder.splat(v, width) for v in input_values(evaluator, op, loops, lane)
-            ]
+            inputs = [builder.splat(v, width) for v in input_values(evaluator, op, loops, lane)]
             results = evaluator.body(op, loops, [*inputs, *carried], lane)
         if mask is None:
             return results
         return [
-            arith.SelectOp(mask, new, old).result
-            for new, old in zip(results, carried, strict=True)
+            arith.SelectOp(mask, new, old).result for new, old in zip(results, carried, strict=True)
         ]
 
     def inner(carried: list[ir.Value]) -> list[ir.Value]:

@@ -163,7 +163,9 @@ class _Rows:
                 value = evaluator.value(tensor, position, lane)
             finally:
                 evaluator.bind(tensor, keep)
-            self.builder.store(self.scratch[tensor], self._inside_row(tensor, position), value, lane)
+            self.builder.store(
+                self.scratch[tensor], self._inside_row(tensor, position), value, lane
+            )
             return value
 
         assert supplier is None
@@ -298,7 +300,7 @@ def _loop_sizes(dispatch: Dispatch, op: ir.OpView, rows: Sequence[int]) -> tuple
     maps = [a.value for a in op.indexing_maps]
     for operand, map_ in zip([*op.inputs, *op.outputs], maps, strict=True):
         for dim, loop in enumerate(result_positions(map_)):
-            if loop is None or loop in sizes and isinstance(sizes[loop], int):
+            if loop is None or (loop in sizes and isinstance(sizes[loop], int)):
                 continue
             if not operand.type.is_dynamic_dim(dim):
                 sizes[loop] = operand.type.shape[dim]
@@ -341,9 +343,7 @@ def _result_map(op: ir.OpView) -> ir.AffineMap:
 def _contiguous(op: ir.OpView) -> bool:
     """Whether the innermost dimension of the largest operand is a reduced one."""
     maps = [a.value for a in op.indexing_maps]
-    best = max(
-        zip(op.inputs, maps, strict=False), key=lambda pair: pair[0].type.rank, default=None
-    )
+    best = max(zip(op.inputs, maps, strict=False), key=lambda pair: pair[0].type.rank, default=None)
     if best is None or not best[1].results:
         return True
     last = best[1].results[-1]

@@ -52,9 +52,7 @@ def build_transposition(dispatch: Dispatch, cpu: CpuModel) -> Kernel:
     return make_kernel(dispatch, "transposition", grid, fill, scratch=const(0), grain=grain)
 
 
-def _emit(
-    frame: Frame, dispatch: Dispatch, across: int, outer: Sequence[int], width: int
-) -> None:
+def _emit(frame: Frame, dispatch: Dispatch, across: int, outer: Sequence[int], width: int) -> None:
     builder, evaluator, buffer = frame.builder, frame.evaluator, frame.outputs[0]
     shape = buffer.shape
     result = dispatch.results[0]
@@ -63,8 +61,14 @@ def _emit(
     square = ir.VectorType.get([width, width], element)
     blocks = builder.ceildiv(shape[across], width)
 
-    def tile(position: list[Index], start: Scalar, at: Scalar, rows: int, mask: ir.Value | None,
-             columns_mask: ir.Value | None) -> None:
+    def tile(
+        position: list[Index],
+        start: Scalar,
+        at: Scalar,
+        rows: int,
+        mask: ir.Value | None,
+        columns_mask: ir.Value | None,
+    ) -> None:
         """Transpose ``width`` columns from ``start`` of ``rows`` rows from ``at``."""
         read = Lane(width, mask)
         held = evaluator.builder.splat(builder.constant(element, 0), width)
