@@ -29,6 +29,7 @@ class Runtime(ABC):
         """Compile ahead of time and return what is loaded (the model itself by default)."""
         return model
 
+    @abstractmethod
     def prepare(self, threads: int) -> None:
         """Import what is needed and open the device; not part of the load time."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -58,7 +59,7 @@ def _small(name: str) -> onnx.ModelProto:
 
 def _mlp(widths: tuple[int, ...]) -> onnx.ModelProto:
     nodes, weights, value = [], {}, "x"
-    for layer, (a, b) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+    for layer, (a, b) in enumerate(itertools.pairwise(widths)):
         weights[f"w{layer}"] = _weights(a, b)
         weights[f"b{layer}"] = _weights(b)
         last = layer == len(widths) - 2

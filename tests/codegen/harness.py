@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 from collections.abc import Sequence
 
 import llvmlite.binding as llvm
@@ -56,7 +57,7 @@ def run_kernel(
     aligned = scratch.ctypes.data + (-scratch.ctypes.data) % 64
     items = kernel.grid.evaluate(scalars)
     cuts = np.linspace(0, items, split + 1).astype(int)
-    for begin, end in zip(cuts[:-1], cuts[1:], strict=True):
+    for begin, end in itertools.pairwise(cuts):
         entry(pointers, numbers, aligned, int(begin), int(end))
     found = []
     for output, (shape, dtype) in zip(outputs, results, strict=True):

@@ -54,11 +54,30 @@ def test_transposed_and_sliced_producers_are_read_in_place() -> None:
     np.testing.assert_array_equal(y, x[:, 1:9:2].T)
 
 
+def test_a_slice_that_keeps_its_first_unit_dimension_drops_the_last() -> None:
+    text = f"""
+    func.func @f(%x: tensor<3x20x4xf32>) -> tensor<1x20xf32> attributes {{flow.dispatch}} {{
+      %s = tensor.extract_slice %x[2, 0, 1][1, 20, 1][1, 1, 1]
+          : tensor<3x20x4xf32> to tensor<1x20xf32>
+      %e = tensor.empty() : tensor<1x20xf32>
+      %r = linalg.generic {{indexing_maps = [{ID2}, {ID2}],
+          iterator_types = ["parallel", "parallel"]}}
+          ins(%s : tensor<1x20xf32>) outs(%e : tensor<1x20xf32>) {{
+        ^bb0(%a: f32, %o: f32):
+          linalg.yield %a : f32 }} -> tensor<1x20xf32>
+      return %r : tensor<1x20xf32>
+    }}"""
+    x = np.arange(240, dtype=np.float32).reshape(3, 20, 4)
+    (y,), _ = run_dispatch(text, [x], [], [((1, 20), np.float32)])
+    np.testing.assert_array_equal(y, x[2:, :, 1])
+
+
 @pytest.mark.parametrize("inner", [3, 16, 37])
 def test_padding_reads_nothing_outside(inner: int) -> None:
     padded = inner + 3
     text = f"""
-    func.func @f(%x: tensor<4x{inner}xf32>) -> tensor<7x{padded}xf32> attributes {{flow.dispatch}} {{
+    func.func @f(%x: tensor<4x{inner}xf32>) -> tensor<7x{padded}xf32>
+        attributes {{flow.dispatch}} {{
       %c = arith.constant 9.0 : f32
       %r = tensor.pad %x low[2, 1] high[1, 2] {{
         ^bb0(%i: index, %j: index):

@@ -8,11 +8,12 @@ and products, so that a gather whose position is ``row * stride + lane`` becomes
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from iree_core.codegen.builder import Index, KernelBuilder, Lane, NotScheduled
 from iree_core.ir import arith, ir
 
-BodyValue = ir.Value | Index
+BodyValue: TypeAlias = ir.Value | Index
 Extract = Callable[[ir.Value, list[Index]], ir.Value]
 
 

@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from iree_core.ir import arith, func, ir, memref, scf, vector
-from iree_core.layout import PackedLayout, layout_of
+from iree_core.layout import PackedLayout
 
-Scalar = int | ir.Value
+Scalar: TypeAlias = int | ir.Value
 """A number known while compiling, or an SSA value of type ``index``."""
 
 
@@ -247,7 +248,12 @@ class KernelBuilder:
 
     def _split_tile(self, index: Index, tile: int, width: int) -> tuple[Index, Index]:
         # Lanes that start on a multiple of their number stay inside one tile.
-        if index.vec is None and index.step == 1 and tile % width == 0 and is_multiple(index.base, width):
+        if (
+            index.vec is None
+            and index.step == 1
+            and tile % width == 0
+            and is_multiple(index.base, width)
+        ):
             return Index(self.div(index.base, tile)), Index(self.mod(index.base, tile), 1)
         return self.index_split(index, tile, width)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from iree_core.codegen.builder import NotScheduled, Scalar, function_of
 from iree_core.dialects import flow
-from iree_core.expr import Expr, const, scalar
+from iree_core.expr import Expr, Operator, const, scalar
 from iree_core.ir import func, ir
 
 Size = int | Expr
@@ -70,7 +70,7 @@ class Dispatch:
         raise NotScheduled(f"a size computed by {name or 'a block argument'}")
 
 
-_EXPRESSIONS = {
+_EXPRESSIONS: dict[str, Operator] = {
     "arith.addi": "add",
     "arith.muli": "mul",
     "arith.ceildivsi": "ceildiv",

@@ -7,7 +7,7 @@ handles whatever has a pull form, so it is also the general vectorised schedule.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from iree_core.codegen.builder import Index, Lane, NotScheduled, Scalar
 from iree_core.codegen.dispatch import Dispatch, Size, as_expr
@@ -28,6 +28,9 @@ from iree_core.ir import ir
 # Elements per work item: long enough to amortise its setup, short enough to balance.
 _CHUNK = 4096
 _ROW_UNKNOWN = 256
+
+Store = Callable[[Scalar, Lane | None], list[ir.Value]]
+"""Computes and stores the results from one place of a row on; carries nothing."""
 
 
 def build_elementwise(dispatch: Dispatch, cpu: CpuModel) -> Kernel:
@@ -63,13 +66,14 @@ def _emit(frame: Frame, dispatch: Dispatch, outer_rank: int, merged: int, width:
     chunks = builder.ceildiv(row, _CHUNK)
     leading: list[Scalar] = [0] * (merged - 1)
 
-    def store(outer: Sequence[Scalar], at: Scalar, lane: Lane | None) -> None:
+    def store(outer: Sequence[Scalar], at: Scalar, lane: Lane | None) -> list[ir.Value]:
         last = [Index(at, 1 if lane else 0)] if merged else []
         position = [Index(i) for i in (*outer, *leading)] + last
         with evaluator.scope():
             values = [evaluator.value(t, position, lane) for t in dispatch.results]
             for buffer, value in zip(frame.outputs, values, strict=True):
                 builder.store(buffer, position, value, lane)
+        return []
 
     def item(number: Scalar, _: Sequence[ir.Value]) -> list[ir.Value]:
         *outer, chunk = builder.delinearize(number, [*shape[:outer_rank], chunks])
@@ -82,21 +86,20 @@ def _emit(frame: Frame, dispatch: Dispatch, outer_rank: int, merged: int, width:
     builder.loop(frame.begin, frame.end, 1, item)
 
 
-def _emit_row(frame: Frame, start: Scalar, stop: Scalar, width: int, store: object) -> None:
+def _emit_row(frame: Frame, start: Scalar, stop: Scalar, width: int, store: Store) -> None:
     builder = frame.builder
     if width == 1:
-        builder.loop(start, stop, 1, lambda i, _: store(i, None) or [])
+        builder.loop(start, stop, 1, lambda i, _: store(i, None))
         return
     length = builder.sub(stop, start)
     full = builder.add(start, builder.mul(builder.div(length, width), width))
-    builder.loop(start, full, width, lambda i, _: store(i, Lane(width)) or [])
+    builder.loop(start, full, width, lambda i, _: store(i, Lane(width)))
     if isinstance(length, int) and length % width == 0:
         return
 
     def tail(i: Scalar, _: Sequence[ir.Value]) -> list[ir.Value]:
         mask = builder.tail_mask(width, builder.sub(stop, i))
-        store(i, Lane(width, mask))
-        return []
+        return store(i, Lane(width, mask))
 
     builder.loop(full, stop, width, tail)
 
@@ -110,9 +113,10 @@ def _mergeable(dispatch: Dispatch, rank: int) -> int:
         return rank
     for op in dispatch.operations:
         name = op.operation.name
-        if name not in ("linalg.generic", "tensor.empty", "linalg.fill", "arith.constant"):
-            if any(isinstance(r.type, ir.RankedTensorType) for r in op.results):
-                return 1
+        if name in ("linalg.generic", "tensor.empty", "linalg.fill", "arith.constant"):
+            continue
+        if any(isinstance(r.type, ir.RankedTensorType) for r in op.results):
+            return 1
     best = rank
     for op in generics(dispatch):
         best = min(best, _mergeable_in(op, rank))

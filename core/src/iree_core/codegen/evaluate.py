@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 from iree_core.codegen import reduction
 from iree_core.codegen.body import BodyEmitter
@@ -311,7 +312,7 @@ class Evaluator:
     def _extract_slice(
         self, tensor: ir.Value, op: ir.OpView, position: Sequence[Index], lane: Lane | None
     ) -> ir.Value:
-        offsets, sizes, strides = self.slice_geometry(op)
+        offsets, _, strides = self.slice_geometry(op)
         dropped = dropped_dims(op.result.type, list(op.static_sizes))
         width, builder = lane.width if lane else 1, self.builder
         kept = iter(position)
@@ -416,7 +417,7 @@ class Evaluator:
                 lane,
                 element,
                 result,
-                lambda inner, part=part, moved=moved: self.value(part, moved, inner),
+                partial(self.value, part, moved),
             )
             start = builder.add(start, size)
         return result
@@ -465,7 +466,7 @@ class Evaluator:
         otherwise: ir.Value,
         inner: Callable[[Lane | None], ir.Value],
     ) -> ir.Value:
-        """Return ``inner`` where both conditions hold, else ``otherwise``; reads nothing outside."""
+        """Return ``inner`` where both conditions hold, else ``otherwise``; never reads outside."""
         same, mask = conditions
         if same is not None:
             kind = element if lane is None else ir.VectorType.get([lane.width], element)
@@ -555,17 +556,17 @@ def maps_equal(op: ir.OpView, first: int, second: int) -> bool:
 
 
 def dropped_dims(kind: ir.RankedTensorType, sizes: Sequence[int]) -> set[int]:
-    """Return which unit dimensions a rank-reducing slice leaves out (the leading ones first)."""
-    missing = len(sizes) - kind.rank
-    dropped: set[int] = set()
+    """Return which unit dimensions a rank-reducing slice leaves out.
+
+    Matched from the last dimension on, as ``getDroppedDims`` of MLIR's tensor dialect does.
+    """
     shape = list(kind.shape)
-    kept = 0
-    for dim, size in enumerate(sizes):
-        if (missing and size == 1 and not (kept < len(shape) and shape[kept] == 1)) or (missing and size == 1 and len(sizes) - dim > len(shape) - kept):
-            dropped.add(dim)
-            missing -= 1
+    dropped: set[int] = set()
+    for dim in reversed(range(len(sizes))):
+        if shape and (sizes[dim] != 1 or shape[-1] == 1):
+            shape.pop()
         else:
-            kept += 1
+            dropped.add(dim)
     return dropped
 
 

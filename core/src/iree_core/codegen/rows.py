@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from iree_core.codegen.builder import Buffer, Index, Lane, NotScheduled, Scalar, element_bits
 from iree_core.codegen.dispatch import Dispatch, Size, as_expr
+from iree_core.codegen.evaluate import Supplier
 from iree_core.codegen.frame import Frame, item_grain, make_kernel
 from iree_core.codegen.kernel import CpuModel, Kernel
 from iree_core.codegen.reduction import (
@@ -153,7 +154,7 @@ class _Rows:
         self.evaluator.bound = saved
         return result
 
-    def _compute_and_keep(self, tensor: ir.Value) -> object:
+    def _compute_and_keep(self, tensor: ir.Value) -> Supplier:
         evaluator = self.evaluator
         supplier = evaluator.bound.get(tensor)
 
@@ -288,10 +289,8 @@ def _plan(dispatch: Dispatch) -> _Plan:
                 raise NotScheduled("a result that lacks an outer dimension of its reduction")
             if dim is not None and shape[dim] != size:
                 raise NotScheduled("a result whose rows differ from the reduction's")
-    if not along:
-        for dims, shape in zip(result_rows, dispatch.result_sizes, strict=True):
-            if dims[-1] is None:
-                raise NotScheduled("lanes along a dimension that a result lacks")
+    if not along and any(dims[-1] is None for dims in result_rows):
+        raise NotScheduled("lanes along a dimension that a result lacks")
     return _Plan(stages, sizes, result_rows, along)
 
 
@@ -357,7 +356,7 @@ def _spread(map_: ir.AffineMap, row: Sequence[Index]) -> list[Index]:
     return [next(rest) if isinstance(e, ir.AffineDimExpr) else Index(0) for e in map_.results]
 
 
-def _row_value(tensor: ir.Value, value: ir.Value, row: list[Index], op: ir.OpView) -> object:
+def _row_value(tensor: ir.Value, value: ir.Value, row: list[Index], op: ir.OpView) -> Supplier:
     count = len(list(op.inputs))
     maps = [a.value for a in op.indexing_maps]
     expected = _spread(maps[count + list(op.results).index(tensor)], row)

@@ -37,7 +37,7 @@ def build_transposition(dispatch: Dispatch, cpu: CpuModel) -> Kernel:
     if across is None or across == rank - 1:
         raise NotScheduled("read along its rows")
     width = min(_LARGEST_TILE, cpu.lanes(widest_bits(dispatch)))
-    if any(isinstance(sizes[d], int) and sizes[d] < width for d in (across, rank - 1)):
+    if any(isinstance(n, int) and n < width for n in (sizes[across], sizes[-1])):
         raise NotScheduled("too small for square tiles")
     outer = [d for d in range(rank) if d not in (across, rank - 1)]
     grid = as_expr(sizes[across]).ceildiv(width)
