@@ -9,6 +9,9 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from iree_core.errors import InvocationError, ModuleFileError
 from iree_core.hal import Buffer, Device
 from iree_core.hal.observe import observed
@@ -146,6 +149,10 @@ class LoadedModule:
         """Set the state (caches, variables) to what it was when the module was loaded."""
         self._instance.reset()
 
+    def state(self) -> dict[str, NDArray[np.uint8]]:
+        """Return the bytes of the state (caches, variables) by name, copied."""
+        return self._instance.read_state()
+
     def __getitem__(self, name: str) -> Function:
         try:
             return self._functions[name]
@@ -190,7 +197,7 @@ class UnknownFunctionError(InvocationError, AttributeError, KeyError):
 
 
 # Names a function of the model cannot take as an attribute; module["reset"] reaches it.
-_RESERVED = frozenset(("device", "file", "functions", "reset"))
+_RESERVED = frozenset(("device", "file", "functions", "reset", "state"))
 
 
 def load(

@@ -67,6 +67,15 @@ class Instance:
             self._stream.synchronize()
             self._state[:] = [self._start_of(number) for number in range(len(self.program.globals))]
 
+    def read_state(self) -> dict[str, NDArray[np.uint8]]:
+        """Return copies of the bytes of the program's globals by name."""
+        with self._lock:
+            self._stream.synchronize()
+            return {
+                info.name: buffer.read(0, info.nbytes)
+                for info, buffer in zip(self.program.globals, self._state, strict=True)
+            }
+
     def invoke(
         self, number: int, buffers: Sequence[Buffer], integers: Sequence[int]
     ) -> tuple[tuple[Buffer, ...], tuple[int, ...]]:

@@ -62,3 +62,69 @@ def _attention(
     order = order_of(torch.empty_like(query))[0]
     back = sorted(range(len(order)), key=order.__getitem__)
     return output.permute(order).contiguous().permute(back), weights
+
+
+@_register(aten.convolution_backward.default)
+def _convolution_backward(
+    grad: torch.Tensor,
+    data: torch.Tensor,
+    weight: torch.Tensor,
+    bias_sizes: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    transposed: bool,
+    output_padding: Any,
+    groups: int,
+    output_mask: Any,
+) -> tuple[torch.Tensor | None, ...]:
+    """Decompose to convolutions: of the gradient with the weight, of the data with the gradient."""
+    spatial = data.dim() - 2
+    stride, padding, dilation = (_per_dimension(v, spatial) for v in (stride, padding, dilation))
+    to_data = to_weight = to_bias = None
+    if output_mask[0] and transposed:
+        to_data = aten.convolution(
+            grad, weight, None, stride, padding, dilation, False, [0] * spatial, groups
+        )
+    elif output_mask[0]:
+        reached = [
+            (grad.shape[2 + d] - 1) * stride[d] - 2 * padding[d]
+            + dilation[d] * (weight.shape[2 + d] - 1) + 1
+            for d in range(spatial)
+        ]  # fmt: skip
+        missing = [data.shape[2 + d] - reached[d] for d in range(spatial)]
+        to_data = aten.convolution(
+            grad, weight, None, stride, padding, dilation, True, missing, groups
+        )
+    if output_mask[1]:
+        pair = (grad, data) if transposed else (data, grad)
+        to_weight = _weight_gradient(*pair, weight, stride, padding, dilation, groups)
+    if output_mask[2]:
+        to_bias = grad.sum([0, *range(2, grad.dim())])
+    return to_data, to_weight, to_bias
+
+
+def _per_dimension(values: Any, spatial: int) -> list[int]:
+    return list(values) * spatial if len(values) == 1 else list(values)
+
+
+def _weight_gradient(
+    data: torch.Tensor,
+    grad: torch.Tensor,
+    weight: torch.Tensor,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    groups: int,
+) -> torch.Tensor:
+    """Return the correlation of data [N, G*C, ...] with grad [N, G*F, ...] as [G*F, C, ...]."""
+    batch, channels = data.shape[0], data.shape[1] // groups
+    split = data.reshape(batch, groups, channels, *data.shape[2:]).transpose(0, 2)
+    images = split.reshape(channels, groups * batch, *data.shape[2:])
+    made = aten.convolution(
+        images, grad.transpose(0, 1), None, dilation, padding, stride, False,
+        [0] * len(stride), groups,
+    )  # fmt: skip
+    for axis in range(2, weight.dim()):
+        made = made.narrow(axis, 0, weight.shape[axis])
+    return made.transpose(0, 1)

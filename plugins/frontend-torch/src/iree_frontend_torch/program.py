@@ -7,7 +7,6 @@ and training steps. Not for MLIR; ``importer`` makes that.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -183,16 +182,3 @@ def _environments(module: fx.GraphModule) -> list[Any]:
             if isinstance(size, torch.SymInt):
                 return [size.node.shape_env]
     return []
-
-
-def trace(function: Callable[..., Any], example: Sequence[Any]) -> fx.GraphModule:
-    """Return the graph of a function of flat tensors, functional and decomposed.
-
-    Args:
-        function: takes tensors, returns a list of tensors; it may use autograd and mutate.
-        example: tensors whose shapes and types the graph is made for.
-    """
-    from torch.fx.experimental.proxy_tensor import make_fx
-
-    functional = torch.func.functionalize(function, remove="mutations_and_views")
-    return make_fx(functional, tracing_mode="fake", decomposition_table=table())(*example)

@@ -11,7 +11,7 @@ from iree_frontend_torch.control_flow import ControlFlowImporter
 from iree_frontend_torch.locations import module_path, source_line
 
 _HINTS = {
-    "scan": "Write the scan as torch.while_loop.",
+    "associative_scan": "Write it as torch._higher_order_ops.scan, or with cumsum and the like.",
     "autograd_function_apply": "Export under torch.no_grad(), or decompose the function.",
 }
 _NO_TYPE = {torch.uint16, torch.uint64, torch.complex32}

@@ -8,6 +8,7 @@ from iree_core.ir import ir, run_pipeline
 from iree_core.passes.input import torch_ops
 from iree_core.passes.input.reshapes import ResolveReshapes
 from iree_core.passes.input.support import dialects, operations
+from iree_core.passes.input.torch_unsupported import explain
 from iree_core.passes.state import CompilationState
 
 _FROM_ONNX = "torch-onnx-to-torch-backend-pipeline"
@@ -49,18 +50,34 @@ class ConvertTorch:
     name: str = "convert-torch"
 
     def run(self, module: ir.Module, state: CompilationState) -> None:
-        """Convert ``module`` if it has torch operations or types."""
+        """Convert ``module`` if it has torch operations or types.
+
+        Raises:
+            UnsupportedOperatorError: naming every operator that no conversion knows.
+        """
         if not dialects(module) & {"torch", "torch_c"}:
             return
         if any(map(_is_onnx, operations(module, {"torch.operator"}))):
             run_pipeline(module, f"builtin.module({_FROM_ONNX})")
         if operations(module, {"func.call"}):
             run_pipeline(module, "builtin.module(inline,symbol-dce)")
-        torch_ops.lower(module)
-        run_pipeline(module, f"builtin.module({_TO_BACKEND})")
-        torch_ops.lower(module)  # what operators were decomposed to
-        run_pipeline(module, f"builtin.module({_TO_LINALG})")
+        with module.context:
+            before = ir.Module.parse(module.operation.get_asm(binary=True))
+        try:
+            _convert(module)
+        except ir.MLIRError:
+            explanation = explain(before, _convert)
+            if explanation is None:
+                raise
+            raise explanation from None
         ResolveReshapes().run(module, state)
+
+
+def _convert(module: ir.Module) -> None:
+    torch_ops.lower(module)
+    run_pipeline(module, f"builtin.module({_TO_BACKEND})")
+    torch_ops.lower(module)  # what operators were decomposed to
+    run_pipeline(module, f"builtin.module({_TO_LINALG})")
 
 
 def _is_onnx(op: ir.Operation) -> bool:
