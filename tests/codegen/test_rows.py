@@ -173,3 +173,35 @@ def test_mean_that_keeps_its_dimensions() -> None:
     (y,), kernel = run_dispatch(text, [x], [], [((2, 40, 1, 1), np.float32)])
     assert kernel.schedule == "rows"
     np.testing.assert_allclose(y, x.mean((2, 3), keepdims=True), rtol=1e-5, atol=1e-6)
+
+
+def test_sum_that_is_stored_beside_its_normalisation() -> None:
+    """The residual stream of a transformer: ``x + y`` and ``softmax``-like statistics of it."""
+    full, row = "tensor<9x37xf32>", "tensor<9xf32>"
+    text = f"""
+    func.func @f(%x: {full}, %y: {full}) -> ({full}, {full}) attributes {{flow.dispatch}} {{
+      %zero = arith.constant 0.0 : f32
+      %fe = tensor.empty() : {full}
+      %re = tensor.empty() : {row}
+      %init = linalg.fill ins(%zero : f32) outs(%re : {row}) -> {row}
+      %s = linalg.generic {{indexing_maps = [{ID}, {ID}, {ID}], iterator_types = {PAR}}}
+          ins(%x, %y : {full}, {full}) outs(%fe : {full}) {{
+        ^bb0(%a: f32, %b: f32, %o: f32):
+          %z = arith.addf %a, %b : f32
+          linalg.yield %z : f32 }} -> {full}
+      {reduce("sum", "%s", "%init", "%new = arith.addf %v, %acc : f32", row, full)}
+      %r = linalg.generic {{indexing_maps = [{ID}, {ROW}, {ID}], iterator_types = {PAR}}}
+          ins(%s, %sum : {full}, {row}) outs(%fe : {full}) {{
+        ^bb0(%a: f32, %t: f32, %o: f32):
+          %z = arith.subf %a, %t : f32
+          linalg.yield %z : f32 }} -> {full}
+      return %s, %r : {full}, {full}
+    }}"""
+    rng = np.random.default_rng(3)
+    x, y = rng.standard_normal((2, 9, 37)).astype(np.float32)
+    shape = ((9, 37), np.float32)
+    (s, r), kernel = run_dispatch(text, [x, y], [], [shape, shape])
+    wide = x.astype(np.float64) + y
+    assert kernel.schedule == "rows"
+    np.testing.assert_allclose(s, wide, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(r, wide - wide.sum(-1, keepdims=True), rtol=1e-5, atol=1e-5)

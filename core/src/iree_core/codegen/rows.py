@@ -277,11 +277,10 @@ def _plan(dispatch: Dispatch) -> _Plan:
         raise NotScheduled("a reduction whose combination is not known")
     result_rows = []
     for result in dispatch.results:
-        found = trace_dims(result, set(first.results))
-        if found is None:
+        dims = _rows_behind(first, result) or _rows_ahead(first, result)
+        if dims is None:
             raise NotScheduled("a result that is not computed row by row")
-        written = result_positions(_result_map(first))
-        result_rows.append([d for d, loop in zip(found, written, strict=True) if loop is not None])
+        result_rows.append(dims)
     sizes = _loop_sizes(dispatch, first, rows)
     for dims, shape in zip(result_rows, dispatch.result_sizes, strict=True):
         for dim, size in zip(dims, sizes, strict=True):
@@ -292,6 +291,28 @@ def _plan(dispatch: Dispatch) -> _Plan:
     if not along and any(dims[-1] is None for dims in result_rows):
         raise NotScheduled("lanes along a dimension that a result lacks")
     return _Plan(stages, sizes, result_rows, along)
+
+
+def _rows_behind(first: ir.OpView, result: ir.Value) -> list[int | None] | None:
+    """Return which dimensions of a result computed from ``first`` are its row loops."""
+    found = trace_dims(result, set(first.results))
+    if found is None:
+        return None
+    written = result_positions(_result_map(first))
+    return [d for d, loop in zip(found, written, strict=True) if loop is not None]
+
+
+def _rows_ahead(first: ir.OpView, result: ir.Value) -> list[int | None] | None:
+    """Return which dimensions of a result that ``first`` reads are the row loops of ``first``."""
+    maps = [a.value for a in first.indexing_maps]
+    for operand, map_ in zip(first.inputs, maps, strict=False):
+        found = trace_dims(operand, {result})
+        if found is None:
+            continue
+        loops = result_positions(map_)
+        dims = {loops[d]: dim for dim, d in enumerate(found) if d is not None}
+        return [dims.get(loop) for loop in _row_loops(first)]
+    return None
 
 
 def _loop_sizes(dispatch: Dispatch, op: ir.OpView, rows: Sequence[int]) -> tuple[Size, ...]:
