@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-from harness import run_kernel
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.codegen.harness import run_kernel
 
 from iree_core.codegen import CpuModel, Kernel, build_kernel
 from iree_core.codegen.blocking import packing_for

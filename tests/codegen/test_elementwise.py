@@ -5,7 +5,7 @@ from __future__ import annotations
 import ml_dtypes
 import numpy as np
 import pytest
-from harness import run_dispatch
+from tests.codegen.harness import run_dispatch
 
 ID2 = "affine_map<(i, j) -> (i, j)>"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from harness import run_dispatch
+from tests.codegen.harness import run_dispatch
 
 PAR = '["parallel", "parallel"]'
 RED = '["parallel", "reduction"]'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from harness import run_dispatch
+from tests.codegen.harness import run_dispatch
 
 
 @pytest.mark.parametrize("shape", [(1, 16, 32), (2, 37, 49), (3, 20, 1000), (1, 64, 17)])

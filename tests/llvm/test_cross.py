@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from llvm_kernels import BACKEND, elementwise, make_kernel
 from numpy.typing import NDArray
+from tests.llvm.llvm_kernels import BACKEND, elementwise, make_kernel
 
 from iree_backend_llvm import loader
 from iree_core.codegen.kernel import CompiledDispatch

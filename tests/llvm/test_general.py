@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from llvm_kernels import run_general
+from tests.llvm.llvm_kernels import run_general
 
 from iree_core.errors import CompileError
 from iree_core.layout import PackedLayout

@@ -7,7 +7,7 @@ import ctypes
 import llvmlite.binding as llvm
 import numpy as np
 import pytest
-from llvm_kernels import BACKEND, ENTRY, elementwise, make_kernel, run_text
+from tests.llvm.llvm_kernels import BACKEND, ENTRY, elementwise, make_kernel, run_text
 
 from iree_backend_llvm import elf, llvmir
 from iree_backend_llvm.image import parse_image

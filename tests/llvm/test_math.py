@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 import pytest
-from llvm_kernels import elementwise, run_text
 from numpy.typing import NDArray
+from tests.llvm.llvm_kernels import elementwise, run_text
 
 RANGES = {
     "exp": np.exp, "exp2": np.exp2, "expm1": np.expm1, "log": np.log, "log2": np.log2,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ml_dtypes
 import numpy as np
 import pytest
-from llvm_kernels import run_text
 from numpy.typing import NDArray
+from tests.llvm.llvm_kernels import run_text
 
 from iree_backend_llvm import backend
 

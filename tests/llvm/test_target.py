@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from llvm_kernels import BACKEND, elementwise, make_kernel
+from tests.llvm.llvm_kernels import BACKEND, elementwise, make_kernel
 
 from iree_backend_llvm import llvmir
 from iree_backend_llvm.lower import lower_kernel

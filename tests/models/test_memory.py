@@ -20,8 +20,8 @@ def test_half_a_gigabyte_of_weights_compiles_in_one_more(
 ) -> None:
     path = model_file("gpt2", False)
     out = tmp_path / "gpt2.vmfb"
-    code = f"import iree_core; iree_core.compile({str(path)!r}, target='llvm-cpu', output={str(out)!r})"
-    process = subprocess.Popen([sys.executable, "-c", code])
+    code = "import sys, iree_core; iree_core.compile(sys.argv[1], output=sys.argv[2])"
+    process = subprocess.Popen([sys.executable, "-c", code, str(path), str(out)])
     peak = 0
     while process.poll() is None:
         peak = max(peak, _proportional_memory(process.pid))

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-from zoo import BATCH, PAST, SEQ, ZOO
+from tests.models.zoo import BATCH, PAST, SEQ, ZOO
 
 import iree_core as iree
 
