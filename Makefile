@@ -6,25 +6,29 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 PACKAGES := -e 'core[compiler]' -e plugins/frontend-onnx -e plugins/backend-llvm
+PLUGINS := $(patsubst %/pyproject.toml,-e %,$(wildcard plugins/*/pyproject.toml))
 NATIVE := $(wildcard plugins/backend-llvm/src/iree_backend_llvm/native/*)
 DESCRIPTIONS := $(wildcard core/pyproject.toml plugins/*/pyproject.toml plugins/*/setup.py)
 SOURCES := core/src $(wildcard plugins/*/src)
 
-.PHONY: demo test quick lint clean
+.PHONY: demo test quick lint system clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/python demo/resnet50.py
 
-test: lint
+test: lint system
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-quick: lint
+quick: lint system
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow'
 
 lint: $(VENV)/.tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(SOURCES)
+
+system:
+	@tools/install-system-packages.sh
 
 $(VENV)/.packages: $(DESCRIPTIONS) $(NATIVE)
 	@echo "Installing iree-core, iree-frontend-onnx and iree-backend-llvm into $(VENV) ..."
@@ -33,12 +37,12 @@ $(VENV)/.packages: $(DESCRIPTIONS) $(NATIVE)
 	@touch $@
 
 $(VENV)/.demo: $(VENV)/.packages requirements-test.txt
-	@$(PIP) $$(grep ^onnxruntime= requirements-test.txt)  # to compare results with
+	@$(PIP) "$$(grep ^onnxruntime= requirements-test.txt)"  # to compare results with
 	@touch $@
 
 $(VENV)/.tests: $(VENV)/.packages requirements-test.txt
 	@echo "Installing what the tests need into $(VENV) ..."
-	@$(PIP) -r requirements-test.txt
+	@$(PIP) -r requirements-test.txt $(PLUGINS)
 	@touch $@
 
 clean:
