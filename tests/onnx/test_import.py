@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 from tests.input.execute import execute
-from tests.onnx import corpus
+from tests.onnx.isolation import isolated
 
 from iree_core.errors import ImportModelError, UnsupportedOperatorError
 from iree_core.interfaces import ImportedModel, ImportOptions
@@ -43,7 +43,7 @@ def check(graph: str, *inputs: NDArray, rtol: float = 1e-5) -> None:
         for result, want in zip(results, expected, strict=True):
             np.testing.assert_allclose(result, want, rtol=rtol, atol=1e-6)
 
-    assert corpus.isolated(run) is None
+    assert isolated(run) is None
 
 
 def numbers(*shape: int) -> NDArray:
