@@ -67,7 +67,7 @@ def _write_weights(path: Path, weights: Mapping[str, NDArray]) -> dict[str, list
         for key, array in weights.items():
             file.write(bytes(-file.tell() % _ALIGNMENT))
             entries[key] = [file.tell(), list(array.shape), from_numpy(array.dtype)]
-            file.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+            file.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return entries
 
 

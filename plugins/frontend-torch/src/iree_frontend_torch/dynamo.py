@@ -127,7 +127,7 @@ def _digests(module: ir.Module, weights: importer.Weights) -> dict[str, Any]:
     """Return what identifies a graph: its operations without their locations, and its weights."""
     text = module.operation.get_asm(binary=True, enable_debug_info=False)
     arrays = {
-        key: hashlib.sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8)).hexdigest()
+        key: hashlib.sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data).hexdigest()
         for key, array in weights.arrays.items()
     }
     return {"graph": hashlib.sha256(text).hexdigest(), "weights": arrays}

@@ -51,7 +51,7 @@ def source_line(node: fx.Node) -> tuple[str, int] | None:
     """Return file and line of the innermost frame that is the user's own code."""
     frames = list(_frames(node.meta.get("stack_trace") or ""))
     own = [frame for frame in frames if not frame[0].startswith(_TORCH)]
-    return (own or frames or [None])[-1]
+    return next(reversed(own or frames), None)
 
 
 def _frames(trace: str) -> Iterator[tuple[str, int]]:
