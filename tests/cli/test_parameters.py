@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import iree_core as iree
 import numpy as np
 import onnx
 import pytest
-from iree_core.errors import ImportModelError
 from onnx import TensorProto, helper, numpy_helper
+
+import iree_core as iree
+from iree_core.errors import ImportModelError
 
 
 def test_onnx_external_data(tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ import sys
 import venv
 from pathlib import Path
 
-import iree_core as iree
 import numpy as np
 import pytest
+
+import iree_core as iree
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROGRAM = """
