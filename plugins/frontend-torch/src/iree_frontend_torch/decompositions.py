@@ -37,6 +37,11 @@ def _empty_permuted(size: Any, order: Any, dtype: Any = None, device: Any = None
     return torch.empty(size, dtype=dtype, device=device)
 
 
+@_register(torch.ops.prims.copy_strided.default)
+def _copy_strided(tensor: torch.Tensor, strides: Any) -> torch.Tensor:
+    return tensor.clone()
+
+
 @_register(aten._scaled_dot_product_flash_attention_for_cpu.default)
 def _attention(
     query: torch.Tensor,

@@ -58,7 +58,7 @@ class CompiledProgram:
     def __init__(
         self,
         compiled: iree.CompiledModule,
-        calling: _Calling,
+        calling: Calling,
         device: str | None,
         threads: int | None,
     ) -> None:
@@ -97,7 +97,7 @@ class CompiledProgram:
         return f"<CompiledProgram {self.compiled.report.summary(name_fallbacks=False)}>"
 
 
-class _Calling:
+class Calling:
     """The structure of arguments and results of an exported program."""
 
     def __init__(self, program: ExportedProgram) -> None:
@@ -193,7 +193,7 @@ def export(
             dynamic_shapes=dynamic_shapes, strict=strict,
         )  # fmt: skip
     decomposed = decompose(exported)
-    calling = _Calling(decomposed)
+    calling = Calling(decomposed)
     program = from_decomposed(decomposed)
     compiled = compile_program(program, output=output, target=target, **options)
     return CompiledProgram(compiled, calling, device, threads)

@@ -204,6 +204,7 @@ def _trace(
     batch: Sequence[torch.Tensor],
 ) -> fx.GraphModule:
     """Return the graph from state and batch to loss and next state."""
+    from torch._dispatch.python import enable_python_dispatcher
     from torch.fx.experimental.proxy_tensor import make_fx
 
     count = len(state.tensors)
@@ -216,7 +217,8 @@ def _trace(
         return [value, *now.values()]
 
     functional = torch.func.functionalize(step, remove="mutations")
-    with _tracing():
+    # The dispatcher in Python knows that batch normalisation changes its running statistics.
+    with _tracing(), enable_python_dispatcher():
         return make_fx(
             functional, tracing_mode="fake", decomposition_table=table(),
             _allow_non_fake_inputs=True,

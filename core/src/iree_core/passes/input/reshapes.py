@@ -166,6 +166,6 @@ def _known(dim: Dim) -> Dim:
     """Return a size as a number where it is a constant."""
     if isinstance(dim, int) or isinstance(dim.owner, ir.Block):
         return dim
-    if dim.owner.name != "arith.constant":
+    if dim.owner.operation.name != "arith.constant":
         return dim
     return ir.IntegerAttr(dim.owner.attributes["value"]).value

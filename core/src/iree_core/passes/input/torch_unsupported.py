@@ -98,9 +98,9 @@ def _text(value: ir.Value) -> str:
     owner = value.owner
     if isinstance(owner, ir.Block):
         return ""
-    if owner.name.startswith("torch.constant."):
+    if owner.operation.name.startswith("torch.constant."):
         return str(owner.attributes["value"]) if "value" in owner.attributes else "None"
-    if owner.name == "torch.prim.ListConstruct":
+    if owner.operation.name == "torch.prim.ListConstruct":
         return "[" + ",".join(map(_text, owner.operands)) + "]"
     return ""
 
@@ -112,7 +112,7 @@ def _alone(op: ir.Operation) -> ir.Module:
 
     def need(value: ir.Value) -> None:
         owner = value.owner
-        if not isinstance(owner, ir.Block) and owner.name.startswith(
+        if not isinstance(owner, ir.Block) and owner.operation.name.startswith(
             ("torch.constant.", "torch.prim.ListConstruct")
         ):
             for operand in owner.operands:

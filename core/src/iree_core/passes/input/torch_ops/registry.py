@@ -69,14 +69,14 @@ class Node:
     def real(self, position: int) -> float:
         """Return a constant float or integer operand. Raises like :meth:`integer`."""
         owner = self.op.operands[position].owner
-        if not isinstance(owner, ir.Block) and owner.name == "torch.constant.float":
+        if not isinstance(owner, ir.Block) and owner.operation.name == "torch.constant.float":
             return ir.FloatAttr(owner.attributes["value"]).value
         return float(self.integer(position))
 
     def text(self, position: int) -> str:
         """Return a constant string operand. Raises like :meth:`integer`."""
         owner = self.op.operands[position].owner
-        if isinstance(owner, ir.Block) or owner.name != "torch.constant.str":
+        if isinstance(owner, ir.Block) or owner.operation.name != "torch.constant.str":
             raise Declined
         return ir.StringAttr(owner.attributes["value"]).value
 
@@ -87,7 +87,7 @@ class Node:
             Declined: it is not made by a list construction.
         """
         owner = self.op.operands[position].owner
-        if isinstance(owner, ir.Block) or owner.name != "torch.prim.ListConstruct":
+        if isinstance(owner, ir.Block) or owner.operation.name != "torch.prim.ListConstruct":
             raise Declined
         return list(owner.operands)
 
@@ -131,7 +131,7 @@ def size(value: ir.Value) -> Dim:
 
 def _constant(value: ir.Value) -> int:
     owner = value.owner
-    if isinstance(owner, ir.Block) or owner.name not in (
+    if isinstance(owner, ir.Block) or owner.operation.name not in (
         "torch.constant.int",
         "torch.constant.bool",
     ):
