@@ -197,7 +197,7 @@ def _bind_lines(count: int) -> list[str]:
     every = "".join(f"a{n}, " for n in range(count))
     unusual = " or ".join(["more", "named", *([f"a{count - 1} is missing"] if count else [])])
     target = f"({every}) = " if count else ""
-    return [f"if {unusual}:", f"    {target}bind(({every}*more), named)"]
+    return [f"if {unusual}:", f"    {target}bind(({every}*more,), named)"]
 
 
 def _input_lines(

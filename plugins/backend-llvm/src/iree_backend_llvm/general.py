@@ -62,6 +62,7 @@ def build_general(dispatch: str, context: ir.Context) -> Kernel:
         _run(module, _FUSE, name)
         if overlapping and _loop_nests(module) > 1:
             _write_results_last(module)
+        _split_empties(module)
         _run(module, _TO_BUFFERS, name)
         scratch = _place_temporaries(_function(module))
         if _all(module.operation, "memref.alloc"):
@@ -124,6 +125,18 @@ def _write_results_last(module: ir.Module) -> None:
         op.operands[1] = temporary
         with ir.InsertionPoint(op.parent.regions[0].blocks[0].operations[-1]):
             ir.Operation.create("memref.copy", [], [temporary, target])
+
+
+def _split_empties(module: ir.Module) -> None:
+    """Give every use of a ``tensor.empty`` one of its own.
+
+    CSE joins equal ones. Bufferization then lets two values that a loop carries start in one
+    buffer, for it takes nothing to be lost where nothing was written.
+    """
+    for op in _all(module.operation, "tensor.empty"):
+        for use in [*op.results[0].uses][1:]:
+            with ir.InsertionPoint(op):
+                use.owner.operands[use.operand_number] = op.clone().results[0]
 
 
 def _place_temporaries(function: func.FuncOp) -> Expr:
