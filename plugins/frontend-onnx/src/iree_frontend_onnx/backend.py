@@ -53,16 +53,10 @@ class IreeBackend(Backend):
         Raises:
             UnsupportedOperatorError: naming every node that is not supported.
         """
-        import tempfile
-        from pathlib import Path
-
         import iree_core
 
         super().prepare(model, device, **kwargs)
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "model.onnx"
-            path.write_bytes(model.SerializeToString())
-            return IreeRep(iree_core.load(iree_core.compile(path, **kwargs)), model)
+        return IreeRep(iree_core.load(iree_core.compile(model, frontend="onnx", **kwargs)), model)
 
     @classmethod
     def run_model(
