@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 
 from iree_core.codegen import reduction
 from iree_core.codegen.body import BodyEmitter
 from iree_core.codegen.builder import Buffer, Index, KernelBuilder, Lane, NotScheduled, Scalar
-from iree_core.codegen.constants import constant_element
 from iree_core.codegen.dispatch import Dispatch
+from iree_core.codegen.producers import PRODUCERS
+from iree_core.codegen.reshapes import dropped_dims, groups
 from iree_core.ir import arith, ir
 
 Supplier = Callable[[Sequence[Index], Lane | None], ir.Value]
@@ -92,8 +92,7 @@ class Evaluator:
             return self._fill_dynamic(kind, iter(list(owner.operands)[1:]))
         if name == "tensor.collapse_shape":
             source = self.shape(owner.operands[0])
-            groups = _groups(owner)
-            return tuple(self.builder.product([source[d] for d in g]) for g in groups)
+            return tuple(self.builder.product([source[d] for d in g]) for g in groups(owner))
         if name == "tensor.pad":
             return self._padded_sizes(owner)
         if name == "tensor.insert_slice":
@@ -214,10 +213,12 @@ class Evaluator:
         owner = tensor.owner
         if isinstance(owner, ir.Block):
             raise NotScheduled("a tensor carried by a loop")
-        method = _PRODUCERS.get(owner.operation.name)
-        if method is None:
+        if owner.operation.name == "linalg.generic":
+            return self._generic(tensor, owner, position, lane)
+        producer = PRODUCERS.get(owner.operation.name)
+        if producer is None:
             raise NotScheduled(f"{owner.operation.name} has no pull form")
-        return method(self, tensor, owner, position, lane)
+        return producer(self, tensor, owner, position, lane)
 
     def _generic(
         self, tensor: ir.Value, op: ir.OpView, position: Sequence[Index], lane: Lane | None
@@ -267,168 +268,6 @@ class Evaluator:
         if any(index is None for index in loops):
             raise NotScheduled("a result that does not depend on every parallel loop")
         return [index for index in loops if index is not None]
-
-    def _fill(self, _: ir.Value, op: ir.OpView, *__: object) -> ir.Value:
-        return self.scalar(op.operands[0])
-
-    def _empty(self, tensor: ir.Value, *_: object) -> ir.Value:
-        element = tensor.type.element_type
-        if isinstance(element, ir.ComplexType):
-            raise NotScheduled("complex numbers have no pull form")
-        return self.builder.constant(element, 0)
-
-    def _forward(
-        self, _: ir.Value, op: ir.OpView, position: Sequence[Index], lane: Lane | None
-    ) -> ir.Value:
-        return self.value(op.operands[0], position, lane)
-
-    def _constant(
-        self, tensor: ir.Value, op: ir.OpView, position: Sequence[Index], lane: Lane | None
-    ) -> ir.Value:
-        return constant_element(self.builder, op, position, lane)
-
-    def _from_elements(
-        self, tensor: ir.Value, op: ir.OpView, position: Sequence[Index], lane: Lane | None
-    ) -> ir.Value:
-        if tensor.type.rank == 0 or len(op.operands) == 1:
-            return self.scalar(op.operands[0])
-        builder, width = self.builder, lane.width if lane else 1
-        linear, stride = Index(0), 1
-        for index, size in zip(reversed(position), reversed(tensor.type.shape), strict=True):
-            linear = builder.index_add(linear, builder.index_mul(index, stride, width), width)
-            stride *= size
-        wanted = builder.lanes(linear, width) if linear.varies else builder.value(linear.base)
-        result = self.scalar(op.operands[0])
-        if linear.varies:
-            result = builder.splat(result, width)
-        for number, element in enumerate(list(op.operands)[1:], 1):
-            value, here = self.scalar(element), builder.value(number)
-            if linear.varies:
-                value, here = builder.splat(value, width), builder.splat(here, width)
-            is_here = arith.CmpIOp(arith.CmpIPredicate.eq, wanted, here).result
-            result = arith.SelectOp(is_here, value, result).result
-        return result
-
-    def _extract_slice(
-        self, tensor: ir.Value, op: ir.OpView, position: Sequence[Index], lane: Lane | None
-    ) -> ir.Value:
-        offsets, _, strides = self.slice_geometry(op)
-        dropped = dropped_dims(op.result.type, list(op.static_sizes))
-        width, builder = lane.width if lane else 1, self.builder
-        kept = iter(position)
-        source = []
-        for dim, (offset, stride) in enumerate(zip(offsets, strides, strict=True)):
-            index = Index(0) if dim in dropped else next(kept)
-            moved = builder.index_mul(index, stride, width)
-            source.append(builder.index_add(moved, Index(offset), width))
-        return self.value(op.operands[0], source, lane)
-
-    def _expand(
-        self, tensor: ir.Value, op: ir.OpView, position: Sequence[Index], lane: Lane | None
-    ) -> ir.Value:
-        shape, width, builder = self.shape(tensor), lane.width if lane else 1, self.builder
-        source = []
-        for group in _groups(op):
-            index, stride = Index(0), 1
-            for dim in reversed(group):
-                term = builder.index_mul(position[dim], stride, width)
-                index = builder.index_add(index, term, width)
-                stride = builder.mul(stride, shape[dim])
-            source.append(index)
-        return self.value(op.operands[0], source, lane)
-
-    def _collapse(
-        self, tensor: ir.Value, op: ir.OpView, position: Sequence[Index], lane: Lane | None
-    ) -> ir.Value:
-        origin = op.operands[0]
-        buffer = self.buffers.get(origin)
-        if buffer is not None and buffer.layout is None:
-            flat = Buffer(buffer.memory, buffer.element, self.shape(tensor), None, buffer.offset)
-            return self.builder.load(flat, position, lane)
-        shape, width = self.shape(origin), lane.width if lane else 1
-        source: list[Index] = []
-        for index, group in zip(position, _groups(op), strict=True):
-            coordinates: list[Index] = []
-            for dim in reversed(group[1:]):
-                index, remainder = self.builder.index_split(index, shape[dim], width)
-                coordinates.append(remainder)
-            source += [index, *reversed(coordinates)]
-        return self.value(origin, source, lane)
-
-    def _pad(
-        self, tensor: ir.Value, op: ir.OpView, position: Sequence[Index], lane: Lane | None
-    ) -> ir.Value:
-        low, _ = self.pad_geometry(op)
-        builder, width, origin = self.builder, lane.width if lane else 1, op.operands[0]
-        sizes = self.shape(origin)
-        minus = [
-            builder.index_add(i, Index(builder.sub(0, offset)), width)
-            for i, offset in zip(position, low, strict=True)
-        ]
-        padded = _padded_dims(op)
-        inside = self.inside([minus[d] for d in padded], [sizes[d] for d in padded], lane)
-        filler = self.scalar(_pad_value(op))
-        return self.guarded(
-            inside,
-            lane,
-            tensor.type.element_type,
-            filler,
-            lambda inner: self.value(origin, minus, inner),
-        )
-
-    def _insert_slice(
-        self, tensor: ir.Value, op: ir.OpView, position: Sequence[Index], lane: Lane | None
-    ) -> ir.Value:
-        offsets, sizes, strides = self.slice_geometry(op)
-        if any(s != 1 for s in strides):
-            raise NotScheduled("an insert_slice with a stride")
-        dropped = dropped_dims(op.operands[0].type, list(op.static_sizes))
-        width, builder = lane.width if lane else 1, self.builder
-        moved = [
-            builder.index_add(i, Index(builder.sub(0, offset)), width)
-            for i, offset in zip(position, offsets, strict=True)
-        ]
-        inside = self.inside(moved, sizes, lane)
-        kept = [i for d, i in enumerate(moved) if d not in dropped]
-        rest = self.value(op.operands[1], position, lane)
-        return self.guarded(
-            inside,
-            lane,
-            tensor.type.element_type,
-            rest,
-            lambda inner: self.value(op.operands[0], kept, inner),
-        )
-
-    def _concat(
-        self, tensor: ir.Value, op: ir.OpView, position: Sequence[Index], lane: Lane | None
-    ) -> ir.Value:
-        axis = ir.IntegerAttr(op.attributes["dim"]).value
-        builder, width = self.builder, lane.width if lane else 1
-        element = tensor.type.element_type
-        result = builder.constant(element, 0)
-        start: Scalar = 0
-        for part in op.operands:
-            size = self.shape(part)[axis]
-            moved = list(position)
-            moved[axis] = builder.index_add(position[axis], Index(builder.sub(0, start)), width)
-            inside = self.inside([moved[axis]], [size], lane)
-            result = self.guarded(
-                inside,
-                lane,
-                element,
-                result,
-                partial(self.value, part, moved),
-            )
-            start = builder.add(start, size)
-        return result
-
-    def _generate(
-        self, tensor: ir.Value, op: ir.OpView, position: Sequence[Index], lane: Lane | None
-    ) -> ir.Value:
-        emitter = BodyEmitter(
-            self.builder, lane, [], lambda t, p: self.value(t, p, lane), self.scalar
-        )
-        return emitter.run(op.regions[0].blocks[0], list(position))[0]
 
     # Shared pieces.
 
@@ -500,9 +339,10 @@ class Evaluator:
 
     def _mixed(self, static: Sequence[int], dynamic: Sequence[ir.Value]) -> list[Scalar]:
         values = iter(dynamic)
-        return [self._number(next(values)) if s == _DYNAMIC else s for s in static]
+        return [self.number(next(values)) if s == _DYNAMIC else s for s in static]
 
-    def _number(self, value: ir.Value) -> Scalar:
+    def number(self, value: ir.Value) -> Scalar:
+        """Return a scalar of the dispatch, as a number where it is a constant."""
         found = self.scalar(value)
         owner = found.owner
         if not isinstance(owner, ir.Block) and owner.operation.name == "arith.constant":
@@ -511,7 +351,7 @@ class Evaluator:
 
     def _fill_dynamic(self, kind: ir.Type, sizes: Iterator[ir.Value]) -> tuple[Scalar, ...]:
         return tuple(
-            self._number(next(sizes)) if kind.is_dynamic_dim(d) else n
+            self.number(next(sizes)) if kind.is_dynamic_dim(d) else n
             for d, n in enumerate(kind.shape)
         )
 
@@ -532,12 +372,12 @@ class Evaluator:
             raise NotScheduled("a scalar carried by a loop")
         name = owner.operation.name
         if name == "tensor.dim":
-            number = self._number(owner.operands[1])
+            number = self.number(owner.operands[1])
             if isinstance(number, int):
                 return self.shape(owner.operands[0])[number]
         if name == "tensor.extract":
             source, *position = owner.operands
-            return self.value(source, [Index(self._number(p)) for p in position], None)
+            return self.value(source, [Index(self.number(p)) for p in position], None)
         if len(owner.regions) or len(owner.results) != 1:
             raise NotScheduled(f"a scalar computed by {name}")
         operands = [self.scalar(o) for o in owner.operands]
@@ -553,53 +393,3 @@ def maps_equal(op: ir.OpView, first: int, second: int) -> bool:
     count = len(list(op.inputs))
     maps = list(op.indexing_maps)
     return bool(maps[count + first] == maps[count + second])
-
-
-def dropped_dims(kind: ir.RankedTensorType, sizes: Sequence[int]) -> set[int]:
-    """Return which unit dimensions a rank-reducing slice leaves out.
-
-    Matched from the last dimension on, as ``getDroppedDims`` of MLIR's tensor dialect does.
-    """
-    shape = list(kind.shape)
-    dropped: set[int] = set()
-    for dim in reversed(range(len(sizes))):
-        if shape and (sizes[dim] != 1 or shape[-1] == 1):
-            shape.pop()
-        else:
-            dropped.add(dim)
-    return dropped
-
-
-def _groups(op: ir.OpView) -> list[list[int]]:
-    return [[a.value for a in group] for group in op.attributes["reassociation"]]
-
-
-def _pad_value(op: ir.OpView) -> ir.Value:
-    block = op.regions[0].blocks[0]
-    value = list(block.operations)[-1].operands[0]
-    if value in list(block.arguments):
-        raise NotScheduled("a padding value that depends on the position")
-    return value
-
-
-def _padded_dims(op: ir.OpView) -> list[int]:
-    static_low, static_high = list(op.static_low), list(op.static_high)
-    return [d for d in range(len(static_low)) if static_low[d] != 0 or static_high[d] != 0]
-
-
-_PRODUCERS: dict[str, Callable[..., ir.Value]] = {
-    "linalg.generic": Evaluator._generic,
-    "linalg.fill": Evaluator._fill,
-    "tensor.empty": Evaluator._empty,
-    "tensor.splat": Evaluator._fill,
-    "tensor.cast": Evaluator._forward,
-    "arith.constant": Evaluator._constant,
-    "tensor.from_elements": Evaluator._from_elements,
-    "tensor.extract_slice": Evaluator._extract_slice,
-    "tensor.insert_slice": Evaluator._insert_slice,
-    "tensor.expand_shape": Evaluator._expand,
-    "tensor.collapse_shape": Evaluator._collapse,
-    "tensor.pad": Evaluator._pad,
-    "tensor.concat": Evaluator._concat,
-    "tensor.generate": Evaluator._generate,
-}
