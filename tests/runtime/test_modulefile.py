@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from tests.runtime import support
 
 import iree_core
-from iree_core.errors import ModuleFileError, UsageError
+from iree_core.errors import CompileError, ModuleFileError
 from iree_core.hal.registry import open_device
 from iree_core.modulefile import DataSection, ModuleFile
 from iree_core.modulefile import writer as module_writer
@@ -112,7 +112,7 @@ def test_a_failed_write_leaves_the_file_that_was_there(
 
 def test_unwritable_output(tmp_path: Path) -> None:
     data = DataSection(ParameterStore())
-    with pytest.raises(UsageError, match=r"cannot be written.*No such file"):
+    with pytest.raises(CompileError, match=r"Cannot write.*No such file"):
         write_module(tmp_path / "no" / "m.vmfb", [variant()], data)
 
 
@@ -122,7 +122,7 @@ def test_no_space_left(tmp_path: Path) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
     try:
-        with pytest.raises(UsageError, match=r"cannot be written.*space left on the disk"):
+        with pytest.raises(CompileError, match=r"Cannot write.*space left on the disk"):
             write_module(tmp_path / "m.vmfb", [variant()], data)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from iree_core.errors import CompileError, IreeError, UsageError
+from iree_core.output_files import complete_file
 from iree_core.passes.state import CompileOptions, FallbackPolicy, Note, Progress
 
 if TYPE_CHECKING:
@@ -123,15 +124,9 @@ class CompiledModule:
         Raises:
             CompileError: the file cannot be written.
         """
-        target = Path(path)
-        partial = partial_path(target)
-        try:
+        with complete_file(path) as partial:
             shutil.copyfile(self.path, partial)
-            partial.replace(target)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            raise unwritable(target, error) from error
-        return target
+        return Path(path)
 
     def __bytes__(self) -> bytes:
         return self.path.read_bytes()
@@ -202,32 +197,25 @@ def compile(
     folder = Path(tempfile.mkdtemp(prefix="iree-compile-"))
     keep = False
     target_path = Path(output) if output is not None else folder / "module.vmfb"
-    partial = partial_path(target_path)
+    shown = {str(folder / _IN_MEMORY): "the model in memory"}
     try:
-        _check_writable(partial, target_path)
-        request = CompileRequest(
-            model=_as_file(model, folder),
-            frontend=frontend,
-            frontend_options=dict(frontend_options or {}),
-            target=target,
-            options=options,
-            output=partial,
-            workdir=folder,
-            parameters=tuple(Path(path).resolve() for path in parameters),
-            save_parameters=Path(save_parameters).resolve() if save_parameters else None,
-        )
-        try:
+        with complete_file(target_path) as partial:
+            shown[str(partial)] = str(target_path)
+            request = CompileRequest(
+                model=_as_file(model, folder),
+                frontend=frontend,
+                frontend_options=dict(frontend_options or {}),
+                target=target,
+                options=options,
+                output=partial,
+                workdir=folder,
+                parameters=tuple(Path(path).resolve() for path in parameters),
+                save_parameters=Path(save_parameters).resolve() if save_parameters else None,
+            )
             report = _run_worker(request, progress or (lambda _: None))
-            partial.replace(target_path)
-        except OSError as error:
-            raise unwritable(target_path, error) from error
-        finally:
-            for leftover in partial.parent.glob(f"*{partial.name}*"):
-                leftover.unlink(missing_ok=True)
         keep = output is None
         return CompiledModule(target_path, report, temporary=folder if keep else None)
     except IreeError as error:
-        shown = {str(partial): str(target_path), str(folder / _IN_MEMORY): "the model in memory"}
         what, where = (_replace(text, shown) for text in (error.what, error.where))
         keep = str(folder) in f"{what} {where} {error.hint}"  # a reproducer
         raise type(error)(what or "", where=where, hint=error.hint) from None
@@ -240,26 +228,6 @@ def _replace(text: str | None, replacements: Mapping[str, str]) -> str | None:
     for old, shown in replacements.items():
         text = text.replace(old, shown) if text else text
     return text
-
-
-def partial_path(path: Path) -> Path:
-    """Return the name under which ``path`` is written before it is complete."""
-    return path.with_name(f".{path.name}.{os.getpid()}.partial")
-
-
-def unwritable(path: Path, error: OSError) -> CompileError:
-    """Return the error for an output file that cannot be written."""
-    return CompileError(f"Cannot write {path}: {error.strerror or error}.")
-
-
-def _check_writable(partial: Path, target: Path) -> None:
-    """Fail before the work rather than after it."""
-    if target.is_dir():
-        raise CompileError(f"Cannot write {target}: it is a folder.")
-    try:
-        partial.touch()
-    except OSError as error:
-        raise unwritable(target, error) from error
 
 
 def _as_file(model: Any, folder: Path) -> Path:
@@ -281,16 +249,10 @@ def _run_worker(request: CompileRequest, progress: Callable[[Progress], None]) -
     from multiprocessing.connection import Pipe
 
     ours, theirs = Pipe()
-    with (request.workdir / "log.txt").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "iree_core.compile_worker", str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
-            start_new_session=True,
-        )
+    try:
+        process = _start_worker(request, theirs.fileno())
+    except OSError as error:
+        raise CompileError(f"The compiler cannot be started: {error.strerror}.") from error
     theirs.close()
     last = Progress("start")
 
@@ -315,6 +277,19 @@ def _run_worker(request: CompileRequest, progress: Callable[[Progress], None]) -
     if isinstance(answer, IreeError):
         raise answer
     return answer
+
+
+def _start_worker(request: CompileRequest, pipe: int) -> subprocess.Popen[bytes]:
+    with (request.workdir / "log.txt").open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "iree_core.compile_worker", str(pipe)],
+            pass_fds=[pipe],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+            start_new_session=True,
+        )
 
 
 def _listen(

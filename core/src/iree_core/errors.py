@@ -50,7 +50,7 @@ class UnsupportedOperatorError(ImportModelError):
 
 
 class CompileError(IreeError):
-    """A phase of the compiler failed on the model."""
+    """A phase of the compiler failed on the model, or a file cannot be written."""
 
 
 class ModuleFileError(IreeError):

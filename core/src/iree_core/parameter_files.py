@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import struct
 from pathlib import Path
 
 import numpy as np
 
 from iree_core.errors import ImportModelError, UsageError
+from iree_core.output_files import complete_file
 from iree_core.params import ParameterStore
 
 # dtype names of the safetensors format, as numpy (or ml_dtypes) names.
@@ -103,7 +103,8 @@ def save_safetensors(path: Path, store: ParameterStore) -> None:
     """Write every tensor of ``store``, one after the other, and replace ``path`` when done.
 
     Raises:
-        UsageError: the file cannot be written, or a dtype has no name in the format.
+        CompileError: the file cannot be written.
+        UsageError: a dtype has no name in the format.
     """
     names = {name: code for code, name in _SAFETENSORS_DTYPES.items()}
     header: dict[str, object] = {}
@@ -121,14 +122,7 @@ def save_safetensors(path: Path, store: ParameterStore) -> None:
         offset = end
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(struct.pack("<Q", len(text)) + text)
-            for key in store:
-                file.write(np.ascontiguousarray(store.read(key)).data)
-        partial.replace(path)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}.") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    with complete_file(path) as partial, partial.open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for key in store:
+            file.write(np.ascontiguousarray(store.read(key)).data)

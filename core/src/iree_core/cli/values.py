@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from iree_core import dtypes
 from iree_core.errors import IreeError, UsageError
+from iree_core.output_files import complete_file
 from iree_core.vm.program import TensorType
 
 _TYPE = re.compile(r"^(?P<dims>(?:\d+x)*)(?P<dtype>[a-z][A-Za-z0-9]*(?:<\w+>)?)$")
@@ -56,24 +57,16 @@ def write_output(text: str, array: NDArray) -> None:
 
     Raises:
         UsageError: another notation.
-        IreeError: the file cannot be written.
+        CompileError: the file cannot be written.
     """
-    from iree_core.compiler_service import partial_path, unwritable
-
     if not text.startswith("@"):
         raise UsageError(f"--output={text} is not of the form @FILE.npy.")
     path = Path(text[1:])
-    partial = partial_path(path)
-    try:
-        with partial.open("wb") as file:
-            if path.suffix == ".npy":
-                np.save(file, array, allow_pickle=False)
-            else:
-                file.write(np.ascontiguousarray(array).tobytes())
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise unwritable(path, error) from error
+    with complete_file(path) as partial, partial.open("wb") as file:
+        if path.suffix == ".npy":
+            np.save(file, array, allow_pickle=False)
+        else:
+            file.write(np.ascontiguousarray(array).tobytes())
 
 
 def describe(array: NDArray) -> str:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import secrets
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from iree_core import __version__
-from iree_core.errors import UsageError
 from iree_core.interfaces import Executable
 from iree_core.modulefile.data import ALIGNMENT, FORMAT_VERSION, DataSection
 from iree_core.modulefile.flatbuffer import IDENTIFIER, Field, put_table, put_tables
+from iree_core.output_files import complete_file
 from iree_core.vm import bytecode
 from iree_core.vm.program import Program, TensorType
 
@@ -62,22 +60,15 @@ def write_module(
         ir: portable MLIR of the model, to lower it again for other targets.
 
     Raises:
-        UsageError: the file cannot be written.
+        CompileError: the file cannot be written.
     """
-    path = Path(path)
     layout = _Layout(variants, data.size, ir)
     versions = {"iree-core": __version__, **(versions or {})}
     header = _build(name, variants, data, layout, versions)
-    try:
-        with _replacing(path) as file:
-            for part in _parts(header, layout, data):
-                file.write(part)
-            return file.tell()
-    except OSError as error:
-        raise UsageError(
-            f"The module cannot be written to {path}: {error.strerror or error}.",
-            hint="Check the folder's permissions and the space left on the disk.",
-        ) from error
+    with complete_file(path) as partial, partial.open("wb") as file:
+        for part in _parts(header, layout, data):
+            file.write(part)
+        return file.tell()
 
 
 class _Layout:
@@ -119,19 +110,6 @@ def _parts(header: bytes, layout: _Layout, data: DataSection) -> Iterator[bytes 
             yield content
             position = offset + len(content)
     yield bytes(layout.end - position)
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Open a temporary file beside ``path`` that takes its place when all went well."""
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with partial.open("xb") as file:
-            yield file
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def _build(
