@@ -40,6 +40,7 @@ _TYPES = {
     "f8E5M2": _Type(1, "float8_e5m2", (12, 8), native=False),
     "f8E5M2FNUZ": _Type(1, "float8_e5m2fnuz", (13, 8), native=False),
     "f8E8M0FNU": _Type(1, "float8_e8m0fnu", (14, 8), native=False),
+    "f4E2M1FN": _Type(1, "float4_e2m1fn", (17, 4), native=False),
     "complex<f32>": _Type(8, "complex64", (5, 64)),
     "complex<f64>": _Type(16, "complex128", (5, 128)),
 }
