@@ -234,14 +234,21 @@ class KernelBuilder:
         stride: Scalar = 1
         if layout is not None:
             tile, lane = self._split_tile(position[layout.tile_dim], layout.tile, width)
-            result, stride = self.index_add(result, lane, width), layout.tile
+            inner = 1 if layout.group is None else layout.group[1]
+            lane = self.index_mul(lane, inner, width)
+            result, stride = self.index_add(result, lane, width), layout.tile * inner
             dims: Sequence[int] = layout.order
         else:
             dims = range(len(buffer.shape))
         for dim in reversed(dims):
-            term = self.index_mul(position[dim], stride, width)
+            index, size = position[dim], buffer.shape[dim]
+            if layout is not None and layout.grouped(dim) > 1:
+                index, inside = self._split_tile(index, layout.grouped(dim), width)
+                result = self.index_add(result, inside, width)
+                size = self.ceildiv(size, layout.grouped(dim))
+            term = self.index_mul(index, stride, width)
             result = self.index_add(result, term, width)
-            stride = self.mul(stride, buffer.shape[dim])
+            stride = self.mul(stride, size)
         if layout is not None:
             result = self.index_add(result, self.index_mul(tile, stride, width), width)
         return result
@@ -426,11 +433,22 @@ def is_multiple(number: Scalar, factor: int) -> bool:
     name = owner.operation.name
     if name == "arith.constant":
         return ir.IntegerAttr(owner.attributes["value"]).value % factor == 0
+    if name == "arith.subi" and _is_remainder(number, factor):
+        return True
     if name == "arith.addi" or name == "arith.subi":
         return all(is_multiple(o, factor) for o in owner.operands)
     if name == "arith.muli":
         return any(is_multiple(o, factor) for o in owner.operands)
     return False
+
+
+def _is_remainder(difference: ir.Value, factor: int) -> bool:
+    """Whether ``difference`` is ``x - x % n`` with n a multiple of ``factor``."""
+    number, rest = difference.owner.operands
+    if isinstance(rest.owner, ir.Block) or rest.owner.operation.name != "arith.remui":
+        return False
+    dividend, divisor = rest.owner.operands
+    return bool(dividend == number) and is_multiple(divisor, factor)
 
 
 def _steps_by(number: ir.Value, block: ir.Block, factor: int) -> bool:

@@ -13,6 +13,7 @@ while the other operand streams by.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 
 from iree_core.codegen import blocking, conv
@@ -24,6 +25,7 @@ from iree_core.codegen.contraction_analysis import (
 )
 from iree_core.codegen.contraction_loops import ALIGNMENT, ContractionLoops, Schedule
 from iree_core.codegen.dispatch import Dispatch, as_expr
+from iree_core.codegen.dot import DotForm, declare, match_dot
 from iree_core.codegen.frame import make_kernel
 from iree_core.codegen.kernel import CpuModel, Kernel
 from iree_core.codegen.panel import Panel, RowBlock
@@ -50,7 +52,16 @@ def build_contraction(dispatch: Dispatch, cpu: CpuModel) -> Kernel:
 
 def build(contraction: Contraction, cpu: CpuModel) -> Kernel:
     """Return the kernel of a dispatch that :func:`match_contraction` recognised."""
-    schedule = _plan(contraction, cpu)
+    dot = match_dot(contraction, cpu)
+    if dot is not None:
+        # Neighbours along the innermost loop form the groups.
+        order = [d for d in contraction.reductions if d != dot.dim]
+        grouped = replace(contraction, reductions=(*order, dot.dim))
+        if _packed_in_groups(grouped, dot):
+            contraction = grouped
+        else:
+            dot = None
+    schedule = _plan(contraction, cpu, dot)
     windows = any(len(form.factors) > 1 for maps in contraction.inputs for form in maps)
     return make_kernel(
         contraction.dispatch,
@@ -59,21 +70,32 @@ def build(contraction: Contraction, cpu: CpuModel) -> Kernel:
         lambda frame: ContractionLoops(contraction, schedule, cpu, frame).emit(),
         scratch=schedule.scratch,
         grain=schedule.grain,
+        declare=None if dot is None else lambda m: declare(m, dot, schedule.register.lanes),
     )
 
 
-def _plan(c: Contraction, cpu: CpuModel) -> Schedule:
+def _packed_in_groups(c: Contraction, dot: DotForm) -> bool:
+    """Whether the operand along the lanes lies in groups, or is worth packing at run time."""
+    if layout_of(c.generic.inputs[dot.lanes].type) is not None:
+        return True
+    heights = prod(c.extent(d) for d in c.output if d != c.lane)
+    panel = _run_time_panel(c, heights, dot)
+    return panel is not None and panel.reductions[-1] == dot.dim
+
+
+def _plan(c: Contraction, cpu: CpuModel, dot: DotForm | None) -> Schedule:
     register = _register_block(c, cpu)
     lanes, columns = register.lanes, register.columns
     depth = prod(c.extent(d) for d in c.reductions)
     heights = prod(c.extent(d) for d in c.output if d != c.lane)
     panels = -(-c.extent(c.lane) // columns)
     traffic = _bytes_per_element(c)
-    tile_row = blocking.item_cycles(depth * columns, lanes, columns * traffic)
+    group = 1 if dot is None else dot.group
+    tile_row = blocking.item_cycles(depth // group * columns, lanes, columns * traffic)
     budget = blocking.item_budget(tile_row * heights * panels)
-    panel = _run_time_panel(c, heights)
-    evaluated = _run_time_rows(c, panels)
-    length = _slice(c, cpu, columns) if panel is None and evaluated is None else None
+    panel = _run_time_panel(c, heights, dot)
+    evaluated = _run_time_rows(c, panels, dot)
+    length = _slice(c, cpu, columns, dot) if panel is None and evaluated is None else None
     block = 1
     if c.row is not None:
         # A panel that is packed at run time wants more rows to pay for that.
@@ -85,26 +107,27 @@ def _plan(c: Contraction, cpu: CpuModel) -> Schedule:
             block = -(-c.extent(c.row) // register.rows) * register.rows
     height = 1 if c.row is None else min(block, c.extent(c.row))
     streamed = columns * (depth * 4 if c.row is None else height * traffic)
-    cost = blocking.item_cycles(height * depth * columns, lanes, streamed)
+    cost = blocking.item_cycles(height * (depth // group) * columns, lanes, streamed)
     counts: dict[int, int] = {}
     for dim in reversed(c.outer):
         most = blocking.even_blocks(c.static(dim), budget / cost)
         counts[dim] = most if evaluated is None else 1
         cost *= counts[dim]
-    group = blocking.even_blocks(panels, budget / cost)
+    together = blocking.even_blocks(panels, budget / cost)
     if evaluated is not None:
-        group = max(group, blocking.even_blocks(panels, 4))
+        together = max(together, blocking.even_blocks(panels, 4))
     return Schedule(
         register=register,
         rows=block,
-        panels=group,
+        panels=together,
         depth=counts,
-        grain=blocking.grain_for(cost * group),
-        grid=_grid(c, block, counts, columns * group),
+        grain=blocking.grain_for(cost * together),
+        grid=_grid(c, block, counts, columns * together),
         slice=length,
         panel=panel,
         block=evaluated,
-        scratch=_scratch(c, panel, evaluated, columns, block),
+        scratch=_scratch(c, panel, evaluated, columns, block, group),
+        dot=dot,
     )
 
 
@@ -134,11 +157,16 @@ def _grid(c: Contraction, block: int, counts: dict[int, int], columns: int) -> E
 
 
 def _scratch(
-    c: Contraction, panel: Panel | None, evaluated: RowBlock | None, columns: int, rows: int
+    c: Contraction,
+    panel: Panel | None,
+    evaluated: RowBlock | None,
+    columns: int,
+    rows: int,
+    group: int,
 ) -> Expr:
     scratch = const(0)
     if panel is not None:
-        scratch = _panel_bytes(c, panel, columns)
+        scratch = _panel_bytes(c, panel, columns, group)
     if evaluated is not None:
         scratch = scratch + _block_bytes(c, evaluated, rows)
     return scratch
@@ -165,10 +193,11 @@ def _reads_dense_rows(c: Contraction) -> bool:
     return True
 
 
-def _panel_bytes(c: Contraction, panel: Panel, columns: int) -> Expr:
+def _panel_bytes(c: Contraction, panel: Panel, columns: int, group: int) -> Expr:
     size = element_bits(c.generic.inputs[panel.operand].type.element_type) // 8
-    count = const(columns * size)
-    for dim in panel.reductions:
+    *outer, last = panel.reductions
+    count = const(columns * size * group) * as_expr(c.extents[last]).ceildiv(group)
+    for dim in outer:
         count = count * as_expr(c.extents[dim])
     return count.ceildiv(ALIGNMENT) * ALIGNMENT
 
@@ -180,7 +209,7 @@ def _block_bytes(c: Contraction, block: RowBlock, rows: int) -> Expr:
     return count
 
 
-def _run_time_rows(c: Contraction, panels: int) -> RowBlock | None:
+def _run_time_rows(c: Contraction, panels: int, dot: DotForm | None) -> RowBlock | None:
     """Return the operand along the rows if evaluating it once per work item pays.
 
     It does where an element costs more than a load (a producer is fused, or a narrow float
@@ -196,7 +225,7 @@ def _run_time_rows(c: Contraction, panels: int) -> RowBlock | None:
             continue
         element = operand.type.element_type
         reductions = tuple(d for d in c.reductions if d in loops)
-        narrow = isinstance(element, ir.FloatType) and element.width < 32
+        narrow = dot is None and isinstance(element, ir.FloatType) and element.width < 32
         plain = operand in c.dispatch.tensors and not (narrow and _only_widened(c, number))
         if plain or not reductions or reductions[-1] not in maps[-1].dims:
             continue
@@ -220,7 +249,7 @@ def _only_widened(c: Contraction, number: int) -> bool:
     return True
 
 
-def _run_time_panel(c: Contraction, rows: int) -> Panel | None:
+def _run_time_panel(c: Contraction, rows: int, dot: DotForm | None) -> Panel | None:
     """Return the operand along the lanes if its panels are worth packing at run time."""
     for number, (maps, operand) in enumerate(zip(c.inputs, c.generic.inputs, strict=True)):
         loops = {d for form in maps for d in form.dims}
@@ -236,11 +265,13 @@ def _run_time_panel(c: Contraction, rows: int) -> Panel | None:
         plain = operand in c.dispatch.tensors
         if contiguous and (rows < _ROWS_WORTH_PACKING or (plain and c.row is None)):
             continue
+        if dot is not None and (number != dot.lanes or reductions[-1] != dot.dim):
+            continue
         return Panel(number, maps, reductions, c.lane, reductions[-1] in last)
     return None
 
 
-def _slice(c: Contraction, cpu: CpuModel, columns: int) -> int | None:
+def _slice(c: Contraction, cpu: CpuModel, columns: int, dot: DotForm | None) -> int | None:
     """Return how much of a long reduction to do at a time.
 
     Where a panel takes more than half of the L2 cache, slices of it take at most a quarter, if
@@ -250,8 +281,11 @@ def _slice(c: Contraction, cpu: CpuModel, columns: int) -> int | None:
         return None
     (dim,) = c.reductions
     extent = c.static(dim)
-    most = cpu.l2_bytes // 4 // (columns * element_bits(accumulator_type(c)) // 8)
-    return None if extent is None or extent <= 2 * most else blocking.even_blocks(extent, most)
+    group = 1 if dot is None else dot.group
+    most = cpu.l2_bytes // 4 // (columns * element_bits(accumulator_type(c)) // 8) * group
+    if extent is None or extent <= 2 * most:
+        return None
+    return -(-blocking.even_blocks(extent, most) // group) * group
 
 
 def _row_bytes(c: Contraction, length: int | None) -> int | None:

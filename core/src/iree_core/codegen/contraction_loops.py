@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from iree_core.codegen import blocking, conv
 from iree_core.codegen.builder import Index, KernelBuilder, Lane, NotScheduled, Scalar
 from iree_core.codegen.contraction_analysis import Contraction, accumulator_type
+from iree_core.codegen.dot import DotForm, DotTile
 from iree_core.codegen.frame import Frame
+from iree_core.codegen.group_panel import GroupPacker
 from iree_core.codegen.kernel import CpuModel
 from iree_core.codegen.microkernel import Axis, Linear, Operand, RegisterTile
 from iree_core.codegen.panel import Panel, PanelPacker, RowBlock, RowPacker
@@ -34,6 +37,7 @@ class Schedule:
             is too long for the cache.
         panel: the operand that is packed panel by panel, if any.
         block: the operand whose rows are evaluated beforehand, if any.
+        dot: the dot-product instructions that multiply, if any do.
     """
 
     register: blocking.RegisterBlock
@@ -46,6 +50,7 @@ class Schedule:
     panel: Panel | None
     block: RowBlock | None
     scratch: Expr
+    dot: DotForm | None = None
 
 
 class ContractionLoops:
@@ -59,23 +64,33 @@ class ContractionLoops:
         self.b: KernelBuilder = frame.builder
         self.sizes = self.evaluator.loop_sizes(contraction.generic)
         self.kind = accumulator_type(contraction)
-        self.window = conv.Window(contraction, self.evaluator, self.sizes, cpu.l2_bytes)
+        group = schedule.dot.group if schedule.dot is not None else 1
+        self.window = conv.Window(contraction, self.evaluator, self.sizes, cpu.l2_bytes, group)
         self.packer = self._packer()
         self.row_packer = self._row_packer()
         self.staging = self._staging()
         self.reached: tuple[Scalar, Axis] | None = None
         self.column: Scalar = 0
-        self.tile = RegisterTile(
-            evaluator=self.evaluator,
-            body=contraction.body,
-            operands=self._operands(),
-            row=contraction.row,
-            lane=contraction.lane,
-            accumulator=self.kind,
-            fused=cpu.fma,
-        )
+        self.tile = self._register_tile()
         self.supplied: ir.Value | None = None
         self.evaluator.bind(contraction.generic.results[0], lambda *_: self._supply())
+
+    def _register_tile(self) -> RegisterTile:
+        c, dot = self.c, self.s.dot
+        parts = (self.evaluator, c.body, self._operands(), c.row, c.lane, self.kind, self.cpu.fma)
+        if dot is None:
+            return RegisterTile(*parts)
+        lanes = self.s.register.lanes
+        return DotTile(*parts, form=dot, width=lanes, read_groups=self._read_groups)
+
+    def _read_groups(self, position: Sequence[Index], lane: Lane) -> ir.Value:
+        """Return the groups of all lanes of the operand along them."""
+        dot = self.s.dot
+        assert dot is not None
+        if self.packer is None:
+            return self.window.load_groups(self.c.generic.inputs[dot.lanes], position, lane)
+        assert isinstance(self.packer, GroupPacker)
+        return self.packer.load_groups(self._panel_loops(position), lane)
 
     def _supply(self) -> ir.Value:
         if self.supplied is None:
@@ -103,7 +118,8 @@ class ContractionLoops:
         if panel is None:
             return None
         assert self.frame.scratch is not None
-        return PanelPacker(
+        made = PanelPacker if self.s.dot is None else partial(GroupPacker, group=self.s.dot.group)
+        return made(
             self.evaluator,
             panel,
             self.window.reader(panel.operand),
@@ -131,10 +147,15 @@ class ContractionLoops:
 
     def _read_panel(self, position: Sequence[Index], lane: Lane | None) -> ir.Value:
         assert self.packer is not None
+        return self.packer.load(self._panel_loops(position), lane)
+
+    def _panel_loops(self, position: Sequence[Index]) -> dict[int, Index]:
+        """Return the loops of the panel, lanes counted from its first, from coordinates."""
+        assert self.packer is not None
         *reductions, column = position
         loops = dict(zip(self.packer.panel.reductions, reductions, strict=True))
         start = self.b.sub(column.base, self.column)
-        return self.packer.load(loops | {self.c.lane: Index(start, column.step)}, lane)
+        return loops | {self.c.lane: Index(start, column.step)}
 
     def emit(self) -> None:
         """Emit the loop over the work items."""
@@ -357,13 +378,19 @@ class ContractionLoops:
         for (_, v), position in zip(spots, positions, strict=True):
             value = self.evaluator.value(init, position, lanes[v])
             initial.append(self.b.splat(self._to_accumulator(value), lanes[v].width))
-        axes = self.window.axes(rows)
+        axes = self._in_groups(self.window.axes(rows))
         accumulators = self.tile.emit(base, rows, lanes, initial, axes, phases)
         if self.staging is not None and rows > 1:
             self._store_by_rows(base, rows, lanes, accumulators)
             return
         for (_, v), position, value in zip(spots, positions, accumulators, strict=True):
             self._store(position, lanes[v], value)
+
+    def _in_groups(self, axes: list[Axis]) -> list[Axis]:
+        """Let the innermost loop step by groups where dot products multiply."""
+        if self.s.dot is None:
+            return axes
+        return [*axes[:-1], replace(axes[-1], step=self.s.dot.group)]
 
     def _slice_tile(
         self,
@@ -383,7 +410,8 @@ class ContractionLoops:
         ]
         kind = ir.VectorType.get([lanes[0].width], self.kind)
         initial = [vector.LoadOp(kind, self.staging, [at]).result for at in places]
-        accumulators = self.tile.emit(base, rows, lanes, initial, [axis], phases)
+        axes = self._in_groups([axis])
+        accumulators = self.tile.emit(base, rows, lanes, initial, axes, phases)
         for at, value in zip(places, accumulators, strict=True):
             vector.StoreOp(value, self.staging, [at])
 

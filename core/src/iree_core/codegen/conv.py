@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from iree_core.codegen.builder import Buffer, Index, Lane, Scalar, element_bits
 from iree_core.codegen.evaluate import Evaluator
 from iree_core.codegen.microkernel import Axis, Linear
-from iree_core.ir import arith, ir, memref
+from iree_core.ir import arith, ir, memref, vector
 from iree_core.layout import layout_of
 
 if TYPE_CHECKING:
@@ -196,6 +196,7 @@ class Window:
         evaluator: reads tensors inside the kernel.
         sizes: the trip count of every loop inside the kernel.
         cached: bytes that stay in a core's cache; larger packed operands are prefetched.
+        group: how many iterations of the innermost reduction loop are done at a time.
     """
 
     def __init__(
@@ -204,12 +205,14 @@ class Window:
         evaluator: Evaluator,
         sizes: Sequence[Scalar],
         cached: int,
+        group: int = 1,
     ) -> None:
         self.c, self.evaluator, self.sizes = contraction, evaluator, sizes
         self.streamed = [t for t in contraction.generic.inputs if _is_streamed(t, cached)]
         self.slides = _slides(contraction)
         self.start = 0
         self.guarded = False
+        self.group = group
         self._outer_sizes = {(s.operand, s.position): self._source_size(s) for s in self.slides}
 
     def _source_size(self, slide: _Slide) -> Scalar:
@@ -275,6 +278,17 @@ class Window:
             self._prefetch_next_tile(self.evaluator.buffers[operand], position, lane)
         return self.evaluator.value(operand, position, Lane(lane.width) if lane else None)
 
+    def load_groups(self, operand: ir.Value, position: Sequence[Index], lane: Lane) -> ir.Value:
+        """Read the groups of all lanes, side by side, of an operand that is packed in groups."""
+        b, buffer = self.evaluator.builder, self.evaluator.buffers[operand]
+        assert buffer.layout is not None and buffer.layout.group is not None
+        if operand in self.streamed:
+            self._prefetch_next_tile(buffer, position, lane)
+        kind = ir.VectorType.get([lane.width * buffer.layout.group[1]], buffer.element)
+        # The lanes start on a multiple of their number, inside one tile.
+        at = b.address(buffer, [Index(i.base) for i in position], 1).base
+        return vector.LoadOp(kind, buffer.memory, [b.value(at)]).result
+
     def _prefetch_next_tile(self, buffer: Buffer, position: Sequence[Index], lane: Lane) -> None:
         """Ask for the same place in the following panel, which will be needed after this one.
 
@@ -283,7 +297,9 @@ class Window:
         b, layout = self.evaluator.builder, buffer.layout
         assert layout is not None
         at = b.address(buffer, position, lane.width).base
-        panel = b.product([*(buffer.shape[d] for d in layout.order), layout.tile])
+        sizes = [b.ceildiv(buffer.shape[d], layout.grouped(d)) for d in layout.order]
+        inner = 1 if layout.group is None else layout.group[1]
+        panel = b.product([*sizes, layout.tile * inner])
         there = [b.value(b.add(at, panel))]
         memref.PrefetchOp(buffer.memory, there, False, _SECOND_LEVEL, True)
 
@@ -340,6 +356,7 @@ class Window:
             and second.is_dim(inner)
             and isinstance(size, int)
             and size == tensor.type.shape[uses[1]]
+            and size % self.group == 0
         )
 
     def axis(self, dim: int) -> Axis:

@@ -48,10 +48,12 @@ def make_kernel(
     scratch: Expr = const(0),
     grain: int = 1,
     note: str = "",
+    declare: Callable[[ir.Module], None] | None = None,
 ) -> Kernel:
     """Create the kernel function of ``dispatch`` and let ``fill`` emit its body.
 
-    Must run inside the MLIR context of the dispatch.
+    ``declare`` adds the functions that the body calls. Must run inside the MLIR context of the
+    dispatch.
     """
     name = "kernel"
     module = ir.Module.create()
@@ -68,6 +70,9 @@ def make_kernel(
     kinds += [ir.MemRefType.get([dynamic], byte)] if wants_scratch else []
     kinds += [index, index]
     location = dispatch.function.location
+    if declare is not None:
+        with location:
+            declare(module)
     with ir.InsertionPoint(module.body), location:
         function = func.FuncOp(name, ir.FunctionType.get(kinds, []))
         block = function.add_entry_block()

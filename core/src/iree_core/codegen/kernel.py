@@ -33,6 +33,9 @@ class CpuModel:
         fma: fused multiply-add instructions exist.
         masked: loads and stores under a mask are cheap.
         l1_bytes, l2_bytes: data cache sizes of one core.
+        dots: dot-product instructions, by the types of their operands: ``u8s8`` adds four
+            products of an unsigned and a signed byte to every 32-bit lane, likewise ``s8s8`` and
+            ``u8u8``; ``bf16`` adds two products to every float32 lane.
     """
 
     vector_bytes: int = 64
@@ -41,6 +44,7 @@ class CpuModel:
     masked: bool = True
     l1_bytes: int = 32 * 1024
     l2_bytes: int = 1024 * 1024
+    dots: frozenset[str] = frozenset()
 
     def lanes(self, element_bits: int) -> int:
         """Return how many elements of that width one register holds."""

@@ -106,6 +106,7 @@ class Axis:
         active: the rows for which an unrolled iteration has an effect.
         sweep: how far the element that is read moves with the row and with an iteration, where
             rows share elements.
+        step: how many iterations are done at a time; the last time there may be fewer.
     """
 
     dim: int
@@ -114,6 +115,7 @@ class Axis:
     bounds: Callable[[Mapping[int, Scalar]], tuple[Scalar, Scalar]] | None = None
     active: Callable[[int], Sequence[int]] | None = None
     sweep: tuple[int, int] | None = None
+    step: int = 1
 
 
 @dataclass(frozen=True)
@@ -181,7 +183,7 @@ class RegisterTile:
                 to hide the latency of additions where a tile is small.
         """
         self._lanes, self._rows = lanes, rows
-        width = len(initial)
+        width = self._width = len(initial)
         state = list(initial)
         for _ in range(phases - 1):
             state += [self._identity(lanes[i % len(lanes)].width) for i in range(width)]
@@ -216,16 +218,55 @@ class RegisterTile:
                     state = self._reduce(rest, base | {axis.dim: 0}, at, active, state)
             return state
         start, stop = axis.bounds(base) if axis.bounds else (0, axis.extent)
-        count = len(self._lanes) * self._rows
-        phases = len(state) // count
+        phases = len(state) // self._width
+        if axis.step > 1:
+            start, state = self._whole_steps(axis, start, stop, base, offsets, rows, state)
+            return self._last_step(axis, start, stop, base, offsets, rows, state)
         if rest or phases == 1:
             return self._loop(axis, start, stop, 1, 1, rest, base, offsets, rows, state)
-        whole = self.builder.sub(stop, start)
-        whole = self.builder.mul(self.builder.div(whole, phases), phases)
-        middle = self.builder.add(start, whole)
-        state = self._loop(axis, start, middle, phases, phases, rest, base, offsets, rows, state)
-        tail = self._loop(axis, middle, stop, 1, 1, rest, base, offsets, rows, state[:count])
-        return tail + state[count:]
+        start, state = self._whole_steps(axis, start, stop, base, offsets, rows, state)
+        tail = self._loop(axis, start, stop, 1, 1, rest, base, offsets, rows, state[: self._width])
+        return tail + state[self._width :]
+
+    def _whole_steps(
+        self,
+        axis: Axis,
+        start: Scalar,
+        stop: Scalar,
+        base: dict[int, Scalar],
+        offsets: dict[int, int],
+        rows: Sequence[int],
+        state: list[ir.Value],
+    ) -> tuple[Scalar, list[ir.Value]]:
+        """Emit the innermost loop over all phases at a time; return where it stops, and sums."""
+        b, step = self.builder, axis.step
+        phases = len(state) // self._width
+        for together in sorted({phases, 1 if step > 1 else phases}, reverse=True):
+            size = together * step
+            whole = b.mul(b.div(b.sub(stop, start), size), size)
+            middle = b.add(start, whole)
+            used = together * self._width
+            state = (
+                self._loop(
+                    axis, start, middle, size, together, [], base, offsets, rows, state[:used]
+                )
+                + state[used:]
+            )
+            start = middle
+        return start, state
+
+    def _last_step(
+        self,
+        axis: Axis,
+        start: Scalar,
+        stop: Scalar,
+        base: dict[int, Scalar],
+        offsets: dict[int, int],
+        rows: Sequence[int],
+        state: list[ir.Value],
+    ) -> list[ir.Value]:
+        """Emit the iterations that remain where several are done at a time."""
+        raise NotScheduled("a loop with a step that this tile does not know")
 
     def _loop(
         self,
@@ -248,7 +289,7 @@ class RegisterTile:
             with self.evaluator.scope():
                 for phase in range(phases):
                     part = carried[phase * width : (phase + 1) * width]
-                    at = offsets | {axis.dim: phase}
+                    at = offsets | {axis.dim: phase * axis.step}
                     result += self._reduce(rest, base | {axis.dim: k}, at, rows, part)
             self._memo = outer
             return result

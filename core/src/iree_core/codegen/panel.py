@@ -248,11 +248,11 @@ class RowPacker:
         memory = memref.ViewOp(kind, scratch, b.value(offset), [b.value(b.product(shape))]).result
         self.buffer = Buffer(memory, block.element, tuple(shape))
 
-    def load(self, position: Sequence[Index], _: Lane | None) -> ir.Value:
+    def load(self, position: Sequence[Index], lane: Lane | None) -> ir.Value:
         """Return the operand at (row, reduction loops)."""
         row, *reductions = position
         here = Index(self.builder.sub(row.base, self.start))
-        return self.builder.load(self.buffer, [here, *reductions], None)
+        return self.builder.load(self.buffer, [here, *reductions], lane)
 
     def pack(self, base: Mapping[int, Scalar], start: Scalar, stop: Scalar) -> None:
         """Evaluate rows ``start..stop`` where the outer loops are at ``base``."""

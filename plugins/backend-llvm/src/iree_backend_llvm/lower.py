@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from iree_backend_llvm import math_expand
+from iree_backend_llvm import dots, math_expand
 from iree_backend_llvm.llvmir import fix_literals
 from iree_core.codegen.frame import MAY_ALIAS
 from iree_core.codegen.kernel import CpuModel, Kernel
@@ -77,7 +77,7 @@ def lower_kernel(
             raise CompileError(f"Lowering {kernel.name} failed: {error}") from error
         _require_llvm_only(module, kernel.name)
         _set_attributes(module, kernel.name, target)
-        text = llvm.translate_module_to_llvmir(module.operation)
+        text = dots.define(llvm.translate_module_to_llvmir(module.operation), target)
     return fix_literals(text) + _entry(kernel, arguments)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from iree_core.codegen.builder import function_of, storage_type
 from iree_core.dialects import flow
+from iree_core.errors import CompileError
 from iree_core.ir import ir
 from iree_core.layout import PackedLayout, layout_of
 
@@ -204,7 +205,18 @@ def _storage_sizes(writer: _Writer, tensor: _Tensor) -> tuple[Size, ...]:
         tiles: Size = -(-split // layout.tile)
     else:
         tiles = writer.binary("ceildivui", split, layout.tile)
-    return (tiles, *(tensor.sizes[d] for d in layout.order), layout.tile)
+    others: list[Size] = []
+    for dim in layout.order:
+        size, group = tensor.sizes[dim], layout.grouped(dim)
+        if group > 1:
+            size = (
+                -(-size // group)
+                if isinstance(size, int)
+                else writer.binary("ceildivui", size, group)
+            )
+        others.append(size)
+    inner = () if layout.group is None else (layout.group[1],)
+    return (tiles, *others, layout.tile, *inner)
 
 
 def _view(writer: _Writer, buffer: str, sizes: Sequence[Size], element: ir.Type) -> tuple[str, str]:
@@ -257,7 +269,17 @@ def _elementwise(
             f"%tile = arith.divui %i{layout.tile_dim}, %ct : index",
             f"%lane = arith.remui %i{layout.tile_dim}, %ct : index",
         ]
-        position = ", ".join(["%tile", *(f"%i{d}" for d in layout.order), "%lane"])
+        places = ["%tile", *(f"%i{d}" for d in layout.order), "%lane"]
+        if layout.group is not None:
+            dim, size = layout.group
+            body += [
+                f"%cg = arith.constant {size} : index",
+                f"%group = arith.divui %i{dim}, %cg : index",
+                f"%inside = arith.remui %i{dim}, %cg : index",
+            ]
+            places[1 + layout.order.index(dim)] = "%group"
+            places.append("%inside")
+        position = ", ".join(places)
         body.append(f"%x = tensor.extract {value}[{position}] : {value_kind}")
     return writer.emit(
         f"linalg.generic {{indexing_maps = [{maps}], iterator_types = [{iterators}]}} {head} {{\n"
@@ -273,6 +295,8 @@ def _pack(
     value, value_kind, _ = source
     layout = tensor.layout
     assert layout is not None
+    if layout.group is not None:
+        raise CompileError(f"A result cannot be stored in groups, as {layout} asks.")
     empty = _empty(writer, sizes, kind)
     rank = len(sizes)
     dims = ", ".join(f"d{i}" for i in range(rank))

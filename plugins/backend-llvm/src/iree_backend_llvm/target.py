@@ -250,6 +250,25 @@ define float @half(ptr %a) nounwind {
   %w = fpext half %v to float
   ret float %w
 }
+define i32 @u8s8(<64 x i8> %a, <64 x i8> %b) nounwind {
+  %x = zext <64 x i8> %a to <64 x i32>
+  %y = sext <64 x i8> %b to <64 x i32>
+  %p = mul <64 x i32> %x, %y
+  %r = call i32 @llvm.vector.reduce.add.v64i32(<64 x i32> %p)
+  ret i32 %r
+}
+define i32 @s8s8(<64 x i8> %a, <64 x i8> %b) nounwind {
+  %x = sext <64 x i8> %a to <64 x i32>
+  %y = sext <64 x i8> %b to <64 x i32>
+  %p = mul <64 x i32> %x, %y
+  %r = call i32 @llvm.vector.reduce.add.v64i32(<64 x i32> %p)
+  ret i32 %r
+}
+define <16 x bfloat> @bf16(<16 x float> %a) nounwind {
+  %r = fptrunc <16 x float> %a to <16 x bfloat>
+  ret <16 x bfloat> %r
+}
+declare i32 @llvm.vector.reduce.add.v64i32(<64 x i32>)
 declare <4 x float> @llvm.fma.v4f32(<4 x float>, <4 x float>, <4 x float>)
 declare <16 x i8> @llvm.masked.load.v16i8.p0(ptr, i32, <16 x i1>, <16 x i8>)
 """
@@ -263,7 +282,7 @@ def has_half_conversions(target: CpuTarget) -> bool:
 @cache
 def _probe_bodies(target: CpuTarget) -> dict[str, str]:
     assembly = llvmir.emit_assembly(_PROBE, target.machine(), abi=target.abi)
-    pattern = r"^(width|fma|masked|half):\n(.*?)(?=^\.Lfunc_end)"
+    pattern = r"^(width|fma|masked|half|u8s8|s8s8|bf16):\n(.*?)(?=^\.Lfunc_end)"
     return dict(re.findall(pattern, assembly, re.MULTILINE | re.DOTALL))
 
 
@@ -283,7 +302,25 @@ def _probe(target: CpuTarget) -> CpuModel:
         vector_registers=registers,
         fma=not _CALL.search(bodies["fma"]),
         masked=not re.search(r"^\.L", bodies["masked"], re.MULTILINE),
+        dots=_dots(bodies, vector_bytes),
     )
+
+
+def _dots(bodies: dict[str, str], vector_bytes: int) -> frozenset[str]:
+    """Read from what LLVM makes of sums of products which dot-product instructions there are.
+
+    No sum of bf16 products is turned into them; where they exist, conversions do.
+    """
+    found = set()
+    if re.search(r"\s(vpdpbusd|usdot)\s", bodies["u8s8"]):
+        found.add("u8s8")
+    if re.search(r"\ssdot\s", bodies["s8s8"]):
+        found |= {"s8s8", "u8u8"}
+    # AVX-NE-CONVERT has the same conversion, but of narrower vectors and without products.
+    wide = vector_bytes == 64 and re.search(r"\svcvtneps2bf16\s", bodies["bf16"])
+    if wide or re.search(r"\sbfcvtn\s", bodies["bf16"]):
+        found.add("bf16")
+    return frozenset(found)
 
 
 def _host_cache(level: int) -> int:

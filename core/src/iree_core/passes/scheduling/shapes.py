@@ -73,7 +73,14 @@ class Shapes:
         layout = layout_of(value.type)
         if layout is not None:
             tiles = self.symbols.apply("arith.ceildivsi", dims[layout.tile_dim], fixed(layout.tile))
-            dims = [tiles, *(dims[d] for d in layout.order), fixed(layout.tile)]
+            others = [
+                self.symbols.apply("arith.ceildivsi", dims[d], fixed(layout.grouped(d)))
+                if layout.grouped(d) > 1
+                else dims[d]
+                for d in layout.order
+            ]
+            inner = layout.group[1] if layout.group else 1
+            dims = [tiles, *others, fixed(layout.tile * inner)]
         total = fixed(element_bytes(value.type.element_type))
         for size in dims:
             total = total * size
