@@ -141,36 +141,65 @@ def _per_matrix(
 ) -> Tensor:
     """Apply ``body`` to the matrices in the last two dimensions, the others in parallel."""
     batch = list(dims[:-2])
+    return per_matrix(
+        inputs,
+        batch,
+        [(dims[-2:], element)],
+        lambda matrices, into: [body(matrices, into[0])],
+    )[0]
+
+
+def per_matrix(
+    inputs: Sequence[Tensor],
+    batch: Sequence[Dim],
+    outputs: Sequence[tuple[Sequence[Dim], ElementType]],
+    body: Callable[[list[ir.Value], list[ir.Value]], Values],
+) -> list[Tensor]:
+    """Apply ``body`` to what the inputs hold for each position of the batch, in parallel.
+
+    Args:
+        inputs: tensors whose first dimensions are the batch.
+        batch: its sizes.
+        outputs: sizes after the batch, and element type, of each result.
+        body: gets the parts of the inputs and tensors to write into; returns the latter,
+            written.
+    """
+    whole = [((*batch, *dims), element) for dims, element in outputs]
+    count = len(batch)
 
     def build() -> Values:
-        into = empty(dims, element)
+        into = [empty(dims, element) for dims, element in whole]
         if not batch:
-            return [body([i.value for i in inputs], into)]
-        op = scf.ForallOp([0] * len(batch), batch, [1] * len(batch), [into])
+            return body([i.value for i in inputs], into)
+        op = scf.ForallOp([0] * count, list(batch), [1] * count, into)
         with ir.InsertionPoint(op.body):
             at = list(op.induction_variables)
-            (target,) = op.inner_iter_args
+            targets = list(op.inner_iter_args)
             made = body(
-                [_matrix(i.value, at, i.dims[-2:], i.element) for i in inputs],
-                _matrix(target, at, dims[-2:], element),
+                [_part(i.value, at, i.dims[count:], i.element) for i in inputs],
+                [
+                    _part(target, at, dims, element)
+                    for target, (dims, element) in zip(targets, outputs, strict=True)
+                ],
             )
             done = scf.InParallelOp()
         with ir.InsertionPoint(done.block):
-            do, so, dn, sn, ss = _matrix_slice(at, dims[-2:])
-            tensor.ParallelInsertSliceOp(made, target, do, dn, [], so, sn, ss)
+            for value, target, (dims, _) in zip(made, targets, outputs, strict=True):
+                do, so, dn, sn, ss = _part_slice(at, dims)
+                tensor.ParallelInsertSliceOp(value, target, do, dn, [], so, sn, ss)
         return list(op.results)
 
-    return atomic([(dims, element)], build)[0]
+    return atomic(whole, build)
 
 
-def _matrix_slice(at: Sequence[ir.Value], sizes: Sequence[Dim]) -> tuple:
-    do, so = split_dims([*at, 0, 0])
+def _part_slice(at: Sequence[ir.Value], sizes: Sequence[Dim]) -> tuple:
+    do, so = split_dims([*at, *([0] * len(sizes))])
     dn, sn = split_dims([*([1] * len(at)), *sizes])
-    return do, so, dn, sn, [1] * (len(at) + 2)
+    return do, so, dn, sn, [1] * (len(at) + len(sizes))
 
 
-def _matrix(
+def _part(
     source: ir.Value, at: Sequence[ir.Value], sizes: Sequence[Dim], element: ElementType
 ) -> ir.Value:
-    do, so, dn, sn, ss = _matrix_slice(at, sizes)
+    do, so, dn, sn, ss = _part_slice(at, sizes)
     return tensor.ExtractSliceOp(tensor_type(sizes, element), source, do, dn, [], so, sn, ss).result

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from iree_core.errors import CompileError
 from iree_core.ir import ir, stablehlo, tensor
 from iree_core.lowering import fft, index, scatter, solve, sort
 from iree_core.lowering.element import I32
 from iree_core.lowering.tensors import Tensor
-from iree_core.passes.diagnostics import describe_location
+from iree_core.passes.input.stablehlo_calls import conjugate, lower_call
 from iree_core.passes.input.stablehlo_regions import (
     as_tensor,
     inline_region,
@@ -46,6 +45,8 @@ class StablehloPrograms:
         for op in operations(module, self.only or _CONVERSIONS):
             with before(op):
                 made = _CONVERSIONS[op.name](op)
+                if made is None:
+                    continue
                 values = [
                     _as_result(value, result.type)
                     for value, result in zip(made, op.results, strict=True)
@@ -126,12 +127,8 @@ def _triangular_solve(op: ir.Operation) -> list[Tensor]:
     transpose = str(op.attributes["transpose_a"])
     mode = next(k for k in ("NO_TRANSPOSE", "ADJOINT", "TRANSPOSE") if k in transpose)
     a, b = (as_tensor(v) for v in op.operands)
-    if mode == "ADJOINT" and a.element.kind == "complex":
-        raise CompileError(
-            "stablehlo.triangular_solve with the adjoint of a complex matrix is not supported.",
-            where=describe_location(op.location) or None,
-            hint="Conjugate the matrix first and solve with its transpose.",
-        )
+    if mode == "ADJOINT":
+        a = conjugate(a)
     return [
         solve.triangular_solve(
             a,
@@ -148,7 +145,8 @@ def _flag(op: ir.Operation, name: str) -> bool:
     return name in op.attributes and ir.BoolAttr(op.attributes[name]).value
 
 
-_CONVERSIONS: dict[str, Callable[[ir.Operation], list[Tensor]]] = {
+_CONVERSIONS: dict[str, Callable[[ir.Operation], list[Tensor] | None]] = {
+    "stablehlo.custom_call": lower_call,
     "stablehlo.sort": _sort,
     TOP_K: _top_k,
     "stablehlo.scatter": _scatter,

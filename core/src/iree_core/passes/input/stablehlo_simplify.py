@@ -10,6 +10,7 @@ from iree_core.lowering import index
 from iree_core.lowering.index import Dim
 from iree_core.lowering.loops import load
 from iree_core.lowering.structured import computed
+from iree_core.passes.input.stablehlo_calls import MARKERS, SHAPE_ASSERTION, call_target
 from iree_core.passes.input.stablehlo_regions import as_tensor, retype
 from iree_core.passes.input.support import (
     before,
@@ -20,11 +21,6 @@ from iree_core.passes.input.support import (
     replace,
 )
 from iree_core.passes.state import CompilationState
-
-# Custom calls that only say how values lie on devices.
-_MARKERS = {"Sharding", "annotate_device_placement", "LayoutConstraint", "SPMDFullToShardShape",
-            "SPMDShardToFullShape"}  # fmt: skip
-
 
 _BROADCAST = "stablehlo.dynamic_broadcast_in_dim"
 _HINT = "known_nonexpanding_dimensions"
@@ -129,14 +125,14 @@ def _guarded_broadcast(op: ir.Operation) -> list[ir.Value] | None:
 
 
 def _custom_call(op: ir.Operation) -> list[ir.Value] | None:
-    target = ir.StringAttr(op.attributes["call_target_name"]).value
-    if target == "shape_assertion":
+    target = call_target(op)
+    if target == SHAPE_ASSERTION:
         message = ir.StringAttr.get("shape assertion")
         if "error_message" in op.attributes:
             message = ir.StringAttr(op.attributes["error_message"])
         create("cf.assert", [], [tensor.extract(op.operands[0], [])], {"msg": message})
         return []
-    return list(op.operands) if target in _MARKERS else None
+    return list(op.operands) if target in MARKERS else None
 
 
 _REWRITES: dict[str, Callable[[ir.Operation], list[ir.Value] | None]] = {

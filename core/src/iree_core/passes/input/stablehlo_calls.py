@@ -1,0 +1,200 @@
+"""Library calls inside StableHLO (``custom_call``): which are known, and how they are lowered.
+
+JAX calls LAPACK on CPU (``jaxlib/cpu/lapack_kernels.h`` lists the attributes) and a few
+functions of XLA; each becomes a program of our own. Markers of placement are handled by
+:mod:`iree_core.passes.input.stablehlo_simplify`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from iree_core.ir import arith, complex, ir
+from iree_core.lowering import eigen, factor, index, scalars, schur, solve
+from iree_core.lowering.element import I32
+from iree_core.lowering.imperative import real_of
+from iree_core.lowering.loops import load
+from iree_core.lowering.structured import computed, elementwise
+from iree_core.lowering.tensors import Tensor, fill
+from iree_core.passes.input.stablehlo_regions import as_tensor
+
+# Custom calls that only say how values lie on devices.
+MARKERS = frozenset({
+    "Sharding", "annotate_device_placement", "LayoutConstraint", "SPMDFullToShardShape",
+    "SPMDShardToFullShape",
+})  # fmt: skip
+SHAPE_ASSERTION = "shape_assertion"
+
+_LAPACK = re.compile(r"lapack_([sdcz])(\w+)_ffi")
+
+
+def call_target(op: ir.Operation) -> str:
+    """Return the name of what ``op`` calls."""
+    return ir.StringAttr(op.attributes["call_target_name"]).value
+
+
+def is_known_call(op: ir.Operation) -> bool:
+    """Tell whether a ``stablehlo.custom_call`` is a marker or has a lowering."""
+    target = call_target(op)
+    return target in MARKERS or target == SHAPE_ASSERTION or _lowering(target) is not None
+
+
+def lower_call(op: ir.Operation) -> list[Tensor] | None:
+    """Emit what ``op`` computes; None where nothing is known of it."""
+    lowering = _lowering(call_target(op))
+    return None if lowering is None else lowering(op)
+
+
+def _lowering(target: str) -> Callable[[ir.Operation], list[Tensor]] | None:
+    match = _LAPACK.fullmatch(target)
+    if match is None:
+        return None
+    kind, routine = match.groups()
+    if routine == "gees" and kind in "sd":
+        return None  # the form of real matrices has blocks on the diagonal
+    return _LAPACK_CALLS.get(routine)
+
+
+def _code(op: ir.Operation, name: str) -> str:
+    """Return an attribute of the call that is a letter (``uplo``, ``side``, ``mode``)."""
+    config = ir.DictAttr(op.attributes["mhlo.backend_config"])
+    return chr(ir.IntegerAttr(config[name]).value)
+
+
+def _potrf(op: ir.Operation) -> list[Tensor]:
+    (a,) = _operands(op)
+    lower = solve.cholesky(a, lower=_code(op, "uplo") == "L")
+    return [lower, _not_positive(lower)]
+
+
+def _not_positive(matrix: Tensor) -> Tensor:
+    """Return 0, or 1 where a factorisation met a pivot that is not positive.
+
+    Everything after such a pivot is NaN, the last one included.
+    """
+    size, element = matrix.dims[-1], matrix.element
+
+    def body(*at: ir.Value) -> ir.Value:
+        one, zero = (scalars.constant(n, I32) for n in (1, 0))
+        last = load(matrix.value, *at, index.sub(size, 1), index.sub(size, 1))
+        if element.kind == "complex":
+            last = complex.re(last)
+        real = real_of(element)
+        positive = scalars.compare("gt", last, scalars.constant(0, real), real)
+        return arith.select(positive, zero, one)
+
+    return computed(matrix.dims[:-2], [I32], body)[0]
+
+
+def _trsm(op: ir.Operation) -> list[Tensor]:
+    a, b = _operands(op)
+    transpose = _code(op, "trans_x")
+    if transpose == "C":
+        a = conjugate(a)
+    return [
+        solve.triangular_solve(
+            a,
+            b,
+            left=_code(op, "side") == "L",
+            lower=_code(op, "uplo") == "L",
+            transpose=transpose != "N",
+            unit_diagonal=_code(op, "diag") == "U",
+        )
+    ]
+
+
+def conjugate(a: Tensor) -> Tensor:
+    """Return the complex conjugate; a real tensor itself."""
+    if a.element.kind != "complex":
+        return a
+    return elementwise([a], a.element, complex.conj)
+
+
+def _getrf(op: ir.Operation) -> list[Tensor]:
+    return factor.lu(*_operands(op))
+
+
+def _geqrf(op: ir.Operation) -> list[Tensor]:
+    return factor.qr(*_operands(op))
+
+
+def _orgqr(op: ir.Operation) -> list[Tensor]:
+    return [factor.householder_product(*_operands(op))]
+
+
+def _ormqr(op: ir.Operation) -> list[Tensor]:
+    left = _code(op, "side") == "L"
+    return [factor.apply_q(*_operands(op), left=left, adjoint=_code(op, "trans") != "N")]
+
+
+def _gehrd(op: ir.Operation) -> list[Tensor]:
+    reduced, taus = factor.hessenberg(*_operands(op))
+    return [reduced, taus, _success(op.results[2])]
+
+
+def _gtsv(op: ir.Operation) -> list[Tensor]:
+    return factor.tridiagonal_solve(*_operands(op))
+
+
+def _syevd(op: ir.Operation) -> list[Tensor]:
+    return eigen.eigh(*_operands(op), lower=_code(op, "uplo") == "L")
+
+
+def _gesdd(op: ir.Operation) -> list[Tensor]:
+    (a,) = _operands(op)
+    mode = _code(op, "mode") if "mode" in _config(op) else _code(op, "jobu")
+    s, left, right, info = eigen.svd(a, full=mode == "A")
+    return [a, s, left, right, info]
+
+
+def _geev(op: ir.Operation) -> list[Tensor]:
+    (a,) = _operands(op)
+    values, left, right, info = schur.eig(
+        a, left=_code(op, "compute_left") == "V", right=_code(op, "compute_right") == "V"
+    )
+    if a.element.kind == "complex":
+        return [values, left, right, info]
+    real = real_of(values.element)
+    parts = [elementwise([values], real, part) for part in (complex.re, complex.im)]
+    return [*parts, left, right, info]
+
+
+def _gees(op: ir.Operation) -> list[Tensor]:
+    (a,) = _operands(op)
+    form, vectors, values, info = schur.schur(a)
+    return [form, vectors, values, _success(op.results[3]), info]
+
+
+def _success(result: ir.Value) -> Tensor:
+    """Return zeros of the type of an ``info`` result."""
+    kind = as_tensor(result)
+    return fill(kind.dims, kind.element, 0)
+
+
+_LAPACK_CALLS: dict[str, Callable[[ir.Operation], list[Tensor]]] = {
+    "gees": _gees,
+    "geev": _geev,
+    "gehrd": _gehrd,
+    "geqrf": _geqrf,
+    "gesdd": _gesdd,
+    "gesvd": _gesdd,
+    "getrf": _getrf,
+    "gtsv": _gtsv,
+    "heevd": _syevd,
+    "orgqr": _orgqr,
+    "ormqr": _ormqr,
+    "potrf": _potrf,
+    "syevd": _syevd,
+    "trsm": _trsm,
+    "ungqr": _orgqr,
+    "unmqr": _ormqr,
+}
+
+
+def _config(op: ir.Operation) -> ir.DictAttr:
+    return ir.DictAttr(op.attributes["mhlo.backend_config"])
+
+
+def _operands(op: ir.Operation) -> list[Tensor]:
+    return [as_tensor(value) for value in op.operands]
