@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.parser
 from numpy.typing import NDArray
 from onnx import numpy_helper
 from onnx.backend.test import loader
@@ -124,18 +125,36 @@ def run(case: Case) -> CompileReport:
         IreeError: it is not supported, or the compiler or runtime failed.
         AssertionError: an output differs.
     """
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        model, output = folder / "model.onnx", folder / "model.vmfb"
-        model.write_bytes(case.model.SerializeToString())
-        options = CompileOptions(threads=1, dispatch_timeout=30.0)
-        request = CompileRequest(model, None, {}, "llvm-cpu", options, output, folder)
-        # What iree_core.compile runs in a process of its own; tests have one already.
-        report = compile_model(request, lambda _: None)
-        loaded = IreeRep(iree_core.load(output, "local-sync"), case.model)
+    with tempfile.TemporaryDirectory() as folder:
+        loaded, report = build(case.model, Path(folder))
         for inputs, expected in case.data:
             compare(case, inputs, list(loaded.run(inputs)), expected)
     return report
+
+
+def build(model: onnx.ModelProto, folder: Path) -> tuple[IreeRep, CompileReport]:
+    """Compile ``model`` in this process, with files in ``folder``, and load it.
+
+    Raises:
+        IreeError: it is not supported, or the compiler failed.
+    """
+    source, output = folder / "model.onnx", folder / "model.vmfb"
+    source.write_bytes(model.SerializeToString())
+    options = CompileOptions(threads=1, dispatch_timeout=30.0)
+    request = CompileRequest(source, None, {}, "llvm-cpu", options, output, folder)
+    # What iree_core.compile runs in a process of its own; tests have one already.
+    report = compile_model(request, lambda _: None)
+    return IreeRep(iree_core.load(output, "local-sync"), model), report
+
+
+@cache
+def warm_up() -> None:
+    """Import everything that a compilation imports, so that forked children need not."""
+    graph = onnx.parser.parse_graph("g (float[2] x) => (float[2] y) { y=Neg(x) }")
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 21)])
+    with tempfile.TemporaryDirectory() as folder:
+        loaded, _ = build(model, Path(folder))
+        loaded.run([np.ones(2, np.float32)])
 
 
 def compare(case: Case, inputs: list[Any], outputs: list[Any], expected: list[Any]) -> None:

@@ -10,7 +10,6 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -27,15 +26,8 @@ def _listed(path: Path) -> list[str]:
     return [line for line in path.read_text().split("\n") if line and not line.startswith("#")]
 
 
-@cache
-def _warm_up() -> None:
-    """Import everything that a compilation imports, so that children need not."""
-    (case,) = corpus.load(["test_relu"])
-    corpus.run(case)
-
-
 def _outcomes(names: Sequence[str], parallel: int = 1) -> Iterator[tuple[str, Outcome]]:
-    _warm_up()
+    corpus.warm_up()
     for case, outcome in run_all(corpus.run, corpus.load(names), parallel):
         yield case.name, outcome
 
