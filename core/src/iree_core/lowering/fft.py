@@ -90,7 +90,7 @@ def fft(operand: Tensor, lengths: Sequence[int], mode: Mode) -> Tensor:
     elif mode == "IRFFT":
         for axis in axes[:-1]:
             parts = dft(parts, axis, inverse=True)
-        full = _mirror(parts, axes[-1], lengths[-1])
+        full = mirror(parts, axes[-1], lengths[-1])
         return dft(full, axes[-1], inverse=True).re
     else:
         rest = axes
@@ -107,7 +107,7 @@ def _take_first(parts: Parts, axis: int, count: Dim) -> Parts:
     return Parts(take(parts.re), take(parts.im) if parts.im else None)
 
 
-def _mirror(parts: Parts, axis: int, length: Dim) -> Parts:
+def mirror(parts: Parts, axis: int, length: Dim) -> Parts:
     """Return the ``length`` frequencies of a real signal from its first length // 2 + 1."""
     element = parts.re.element
     dims = [length if d == axis else n for d, n in enumerate(parts.re.dims)]

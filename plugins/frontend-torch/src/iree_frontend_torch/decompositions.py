@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch._ops import OpOverload
+from torch.utils import _pytree as pytree
 
 _OWN: dict[OpOverload, Callable[..., Any]] = {}
 
@@ -17,7 +19,57 @@ def table() -> dict[OpOverload, Callable[..., Any]]:
     """Return torch's core decompositions, those that torch-mlir asks for, and our own."""
     from torch_mlir.extras.fx_decomp_util import get_decomposition_table
 
-    return {**get_decomposition_table(), **_OWN}
+    found = {**get_decomposition_table(), **_lacking(), **_OWN}
+    for operator in _ALONG_DIMENSIONS:
+        found[operator] = _with_dimension(operator, found.get(operator))
+    return found
+
+
+def _lacking() -> dict[OpOverload, Callable[..., Any]]:
+    """Return torch's decompositions of operators that the torch dialect does not have.
+
+    The Fourier transforms it has, but converts only in part: they end in three primitives.
+    """
+    from torch._decomp import core_aten_decompositions, decomposition_table
+    from torch_mlir.dialects import torch as dialect  # noqa: F401  # registers the operations
+
+    from iree_frontend_torch.exporting import context
+
+    known = context()
+    found = {}
+    for op, function in {**decomposition_table, **core_aten_decompositions()}.items():
+        if not isinstance(op, OpOverload) or op.namespace != "aten":
+            continue
+        overload = "" if op._overloadname == "default" else f".{op._overloadname}"
+        name = op._schema.name.partition("::")[2]
+        if name.startswith(_TAKEN_APART) or not known.is_registered_operation(
+            f"torch.aten.{name}{overload}"
+        ):
+            found[op] = function
+    return {op: f for op, f in found.items() if op._schema.name not in _KEPT}
+
+
+_TAKEN_APART = ("fft_", "stft", "istft", "linalg_norm", "isfinite")
+# Operators that the core lowers itself although the dialect lacks them.
+_KEPT = frozenset({
+    "aten::_fft_c2c", "aten::_fft_r2c", "aten::_fft_c2r", "aten::linalg_cholesky_ex",
+    "aten::kthvalue", "aten::cummax", "aten::cummin", "aten::linalg_solve_triangular",
+})  # fmt: skip
+
+
+def _with_dimension(
+    operator: OpOverload, decomposition: Callable[..., Any] | None
+) -> Callable[..., Any]:
+    """Give tensors of rank 0 a dimension to work along, and take it from the results again."""
+
+    def decomposed(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        if tensor.dim():
+            return decomposition(tensor, *args, **kwargs) if decomposition else NotImplemented
+        others = pytree.tree_map_only(torch.Tensor, lambda t: t.reshape(1), (args, kwargs))
+        found = operator(tensor.reshape(1), *others[0], **others[1])
+        return pytree.tree_map_only(torch.Tensor, lambda t: t.reshape(()), found)
+
+    return decomposed
 
 
 def _register(*operators: OpOverload) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -30,6 +82,14 @@ def _register(*operators: OpOverload) -> Callable[[Callable[..., Any]], Callable
 
 
 aten = torch.ops.aten
+_ALONG_DIMENSIONS = (
+    aten.cumsum.default, aten.cumprod.default, aten.logcumsumexp.default, aten.cummax.default,
+    aten.cummin.default, aten.amax.default, aten.amin.default, aten.any.dim, aten.all.dim,
+    aten.argmax.default, aten.argmin.default, aten.sort.default, aten.sort.stable,
+    aten.topk.default, aten.max.dim, aten.min.dim, aten.kthvalue.default, aten.median.dim,
+    aten.gather.default,
+)  # fmt: skip
+"""Operators that torch-mlir converts only for tensors with dimensions."""
 
 
 @_register(aten.empty_permuted.default)
@@ -133,3 +193,137 @@ def _weight_gradient(
     for axis in range(2, weight.dim()):
         made = made.narrow(axis, 0, weight.shape[axis])
     return made.transpose(0, 1)
+
+
+@_register(aten._cdist_forward.default)
+def _cdist(x: torch.Tensor, y: torch.Tensor, p: float, mode: int | None) -> torch.Tensor:
+    difference = (x.unsqueeze(-2) - y.unsqueeze(-3)).abs()
+    if p == 0:
+        return (difference != 0).to(x.dtype).sum(-1)
+    if p == 1:
+        return difference.sum(-1)
+    if p == 2:
+        return (difference * difference).sum(-1).sqrt()
+    if p == float("inf"):
+        return difference.amax(-1)
+    return difference.pow(p).sum(-1).pow(1.0 / p)
+
+
+@_register(aten.median.dim)
+def _median(tensor: torch.Tensor, dim: int, keepdim: bool = False) -> Any:
+    if not tensor.is_floating_point():
+        return NotImplemented
+    values, places = torch.sort(tensor, dim=dim, stable=True)
+    middle = (tensor.shape[dim] - 1) // 2
+    # NaNs are last in the order, and the median where there is one.
+    has_nan = tensor.isnan().any(dim, keepdim=True)
+    first_nan = tensor.isnan().to(torch.int64).argmax(dim, keepdim=True)
+    value = torch.where(has_nan, float("nan"), values.narrow(dim, middle, 1))
+    place = torch.where(has_nan, first_nan, places.narrow(dim, middle, 1))
+    return (value, place) if keepdim else (value.squeeze(dim), place.squeeze(dim))
+
+
+@_register(aten.erfc.default)
+def _erfc(x: torch.Tensor) -> torch.Tensor:
+    # Numerical Recipes, 6.2.2: a Chebyshev fit with a relative error of 1.2e-7.
+    z = x.abs()
+    t = 1.0 / (1.0 + 0.5 * z)
+    fit = torch.full_like(t, _ERFC[-1])
+    for coefficient in reversed(_ERFC[:-1]):
+        fit = fit * t + coefficient
+    value = t * torch.exp(-z * z + fit)
+    return torch.where(x >= 0, value, 2.0 - value)
+
+
+_ERFC = (
+    -1.26551223, 1.00002368, 0.37409196, 0.09678418, -0.18628806, 0.27886807, -1.13520398,
+    1.48851587, -0.82215223, 0.17087277,
+)  # fmt: skip
+
+
+@_register(aten.copysign.Tensor)
+def _copysign(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    negative = (y < 0) | ((y == 0) & (1.0 / y < 0))
+    return torch.where(negative, -x.abs(), x.abs())
+
+
+@_register(aten.hypot.default)
+def _hypot(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    larger, smaller = torch.maximum(x.abs(), y.abs()), torch.minimum(x.abs(), y.abs())
+    ratio = torch.where(larger == 0, torch.zeros_like(larger), smaller / larger)
+    return torch.where(larger.isinf(), larger, larger * torch.sqrt(1 + ratio * ratio))
+
+
+@_register(aten.lgamma.default)
+def _lgamma(x: torch.Tensor) -> torch.Tensor:
+    # Lanczos's approximation with g = 7 and 9 terms, in double; reflection left of 1/2.
+    wide = x.double()
+    left = wide < 0.5
+    z = torch.where(left, 1 - wide, wide) - 1
+    series = torch.full_like(z, _LANCZOS[0])
+    for n, coefficient in enumerate(_LANCZOS[1:], 1):
+        series = series + coefficient / (z + n)
+    t = z + 7.5
+    right = 0.5 * math.log(2 * math.pi) + (z + 0.5) * t.log() - t + series.log()
+    sine = torch.sin(math.pi * (wide - wide.floor())).abs()
+    value = torch.where(left, math.log(math.pi) - sine.log() - right, right)
+    return torch.where(wide.isinf(), wide.abs(), value).to(x.dtype)
+
+
+_LANCZOS = (
+    0.99999999999980993, 676.5203681218851, -1259.1392167224028, 771.32342877765313,
+    -176.61502916214059, 12.507343278686905, -0.13857109526572012, 9.9843695780195716e-6,
+    1.5056327351493116e-7,
+)  # fmt: skip
+
+
+@_register(aten.digamma.default)
+def _digamma(x: torch.Tensor) -> torch.Tensor:
+    # Reflection left of 1/2, recurrence up to 7 and beyond, then the asymptotic series, in double.
+    wide = x.double()
+    left = wide < 0.5
+    z = torch.where(left, 1 - wide, wide)
+    value = torch.zeros_like(z)
+    for _ in range(7):
+        value = value - 1 / z
+        z = z + 1
+    inverse = 1 / (z * z)
+    tail = inverse * (1 / 12 - inverse * (1 / 120 - inverse * (1 / 252 - inverse / 240)))
+    value = value + z.log() - 0.5 / z - tail
+    value = torch.where(left, value - math.pi / torch.tan(math.pi * wide), value)
+    pole = (wide < 0) & (wide == wide.floor())
+    return torch.where(pole, torch.full_like(wide, math.nan), value).to(x.dtype)
+
+
+@_register(aten.searchsorted.Tensor)
+def _searchsorted(
+    sequence: torch.Tensor,
+    values: torch.Tensor,
+    *,
+    out_int32: bool = False,
+    right: bool = False,
+    side: str | None = None,
+    sorter: torch.Tensor | None = None,
+) -> torch.Tensor:
+    if sorter is not None:
+        sequence = torch.gather(sequence, -1, sorter)
+    if sequence.dim() > 1:
+        sequence = sequence.unsqueeze(-2)
+    each = values.unsqueeze(-1)
+    before = sequence <= each if right or side == "right" else sequence < each
+    return before.sum(-1).to(torch.int32 if out_int32 else torch.int64)
+
+
+@_register(aten._conj.default)
+def _conj(x: torch.Tensor) -> torch.Tensor:
+    return torch.complex(aten.real(x), -aten.imag(x)) if x.is_complex() else x.clone()
+
+
+@_register(aten.median.default)
+def _median_of_all(tensor: torch.Tensor) -> torch.Tensor:
+    return torch.median(tensor.reshape(-1), 0).values
+
+
+@_register(aten.empty_strided.default)
+def _empty_strided(size: Any, stride: Any, dtype: Any = None, device: Any = None, **_: Any) -> Any:
+    return torch.empty(size, dtype=dtype, device=device)

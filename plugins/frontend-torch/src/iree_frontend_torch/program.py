@@ -81,6 +81,7 @@ def from_decomposed(program: ExportedProgram) -> Program:
     """
     effects.remove(program.graph_module)
     signature = program.graph_signature
+    outputs = _outputs(program)
     changed = {s.target for s in signature.output_specs if s.kind == OutputKind.BUFFER_MUTATION}
     placeholders = {n.name: n for n in program.graph.nodes if n.op == "placeholder"}
     inputs: list[Input] = []
@@ -93,7 +94,6 @@ def from_decomposed(program: ExportedProgram) -> Program:
             program.graph.erase_node(node)
         else:
             inputs.append(found)
-    outputs = _outputs(program)
     dims = dimension_names(program.graph_module)
     return Program(program.graph_module, inputs, outputs, dims)
 

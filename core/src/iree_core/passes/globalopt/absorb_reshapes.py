@@ -56,7 +56,7 @@ class AbsorbReshapes:
                 made = _expand_before_slice(op) or _expand_before_pad(op)
                 if made is None:
                     splits = _splits_of(op)
-                    if _can_split(op.operands[0], splits):
+                    if splits and _can_split(op.operands[0], splits):
                         made = _split(op.operands[0], splits)
             if made is not None:
                 op.results[0].replace_all_uses_with(made)

@@ -12,7 +12,12 @@ from iree_core.passes.input.torch_ops.registry import LOWERINGS, Declined, Node
 
 def lower(module: ir.Module) -> None:
     """Replace every operator of the table that the table's function does not decline."""
-    from iree_core.passes.input.torch_ops import shape  # noqa: F401
+    from iree_core.passes.input.torch_ops import (  # noqa: F401
+        linear_algebra,
+        order,
+        shape,
+        spectral,
+    )
 
     names = {f"torch.{name}" for name in LOWERINGS} | {"torch.operator"}
     for op in operations(module, names):
