@@ -82,3 +82,26 @@ def test_wrong_signatures_are_refused(text: str, message: str) -> None:
 )
 def test_types_survive_as_text(tensor: TensorType) -> None:
     assert parse_type(format_type(tensor)) == tensor
+
+
+def test_dimensions_that_must_be_equal_get_one_name() -> None:
+    row = "affine_map<(i, j) -> (i, j)>"
+    inputs, outputs, _ = run(f"""
+    func.func @f(%x: tensor<?x4xf32> {{iree.dims = ["m"]}}, %y: tensor<?x?xf32>,
+                 %b: tensor<?xf32> {{iree.dims = ["free"]}})
+        -> (tensor<?x4xf32> {{iree.dims = ["n"]}}) {{
+      %c0 = arith.constant 0 : index
+      %n = tensor.dim %y, %c0 : tensor<?x?xf32>
+      %e = tensor.empty(%n) : tensor<?x4xf32>
+      %c = tensor.cast %y : tensor<?x?xf32> to tensor<?x4xf32>
+      %r = linalg.generic {{indexing_maps = [{row}, {row}],
+          iterator_types = ["parallel", "parallel"]}}
+          ins(%c : tensor<?x4xf32>) outs(%e : tensor<?x4xf32>) {{
+        ^bb0(%p: f32, %q: f32):
+          linalg.yield %p : f32 }} -> tensor<?x4xf32>
+      %s = linalg.add ins(%x, %r : tensor<?x4xf32>, tensor<?x4xf32>)
+          outs(%e : tensor<?x4xf32>) -> tensor<?x4xf32>
+      return %s : tensor<?x4xf32>
+    }}""")
+    assert [t.shape for t in inputs] == [("m", 4), ("m", "input1_d1"), ("free",)]
+    assert outputs[0].shape == ("n", 4)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from iree_core.passes.abi.box_scalars import BoxScalars
 from iree_core.passes.abi.declare_signatures import DeclareSignatures
+from iree_core.passes.abi.equate_dimensions import EquateDimensions
 
 if TYPE_CHECKING:
     from iree_core.passes.manager import Pass
@@ -18,4 +19,4 @@ if TYPE_CHECKING:
 
 def passes(state: CompilationState) -> list[Pass]:
     """Return the passes of the phase, in order."""
-    return [BoxScalars(), DeclareSignatures()]
+    return [BoxScalars(), DeclareSignatures(), EquateDimensions()]
