@@ -312,3 +312,44 @@ def test_heads_repeated_for_grouped_attention_are_read_through() -> None:
     )
     assert count(text)["call @"] == 1
     assert "tensor.collapse_shape" not in text.split("func.func private")[0]
+
+
+def attention(queries: int, returned: str = "%o") -> str:
+    scores, rows = f"tensor<2x{queries}x32xf32>", f"tensor<2x{queries}xf32>"
+    full = f"tensor<2x{queries}x16xf32>"
+    kind = full if returned == "%o" else f"{full}, {scores}"
+    text = f"""
+    #hij = affine_map<(h, i, j) -> (h, i, j)>
+    #hi = affine_map<(h, i, j) -> (h, i)>
+    func.func @f(%q: {full}, %k: tensor<2x16x32xf32>, %v: tensor<2x32x16xf32>) -> ({kind}) {{
+      %z = arith.constant 0.0 : f32
+      %pe = tensor.empty() : {scores}
+      %pf = linalg.fill ins(%z : f32) outs(%pe : {scores}) -> {scores}
+      %p = linalg.batch_matmul ins(%q, %k : {full}, tensor<2x16x32xf32>)
+          outs(%pf : {scores}) -> {scores}
+      %x = math.tanh %p : {scores}
+      {softmax(scores, rows)}
+      %oe = tensor.empty() : {full}
+      %of = linalg.fill ins(%z : f32) outs(%oe : {full}) -> {full}
+      %o = linalg.batch_matmul ins(%y, %v : {scores}, tensor<2x32x16xf32>)
+          outs(%of : {full}) -> {full}
+      return {returned} : {kind} }}"""
+    kinds = 'iterator_types = ["parallel", "'
+    text = text.replace(kinds, 'iterator_types = ["parallel", "parallel", "')
+    return text.replace("#ij", "#hij").replace("#i,", "#hi,").replace("#i]", "#hi]")
+
+
+def test_attention_is_one_dispatch() -> None:
+    text = compile_to_dispatches(attention(64))
+    assert count(text)["call @"] == 1
+    assert "math.tanh" in text
+
+
+def test_attention_whose_weights_are_returned_is_not_fused() -> None:
+    text = compile_to_dispatches(attention(64, "%o, %y"))
+    assert count(text)["call @"] == 3
+
+
+def test_attention_of_few_queries_is_not_fused() -> None:
+    """Packing the keys would cost more than multiplying by them."""
+    assert count(compile_to_dispatches(attention(1)))["call @"] == 3

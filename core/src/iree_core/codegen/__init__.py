@@ -28,6 +28,7 @@ def build_kernel(dispatch: str, target: CpuModel) -> Kernel:
 
 def schedule(dispatch: Dispatch, target: CpuModel) -> Kernel:
     """Return the kernel of the first schedule that takes ``dispatch``."""
+    from iree_core.codegen.attention import build_attention
     from iree_core.codegen.contraction import build_contraction
     from iree_core.codegen.elementwise import build_elementwise
     from iree_core.codegen.rows import build_rows
@@ -35,6 +36,7 @@ def schedule(dispatch: Dispatch, target: CpuModel) -> Kernel:
 
     reasons = []
     schedules = (
+        ("attention", build_attention),
         ("contraction", build_contraction),
         ("rows", build_rows),
         ("transposition", build_transposition),

@@ -3,6 +3,7 @@
 A group has a *space*: the parallel loops of its root. Every member maps the space to its own
 loops, so that all members can be evaluated together, point by point of the space.
 
+- Attention is one group: both contractions, the softmax and what is elementwise between them.
 - Contractions and windows take elementwise consumers whose loops are exactly the space.
 - Reductions take elementwise operations on both sides and further reductions, as long as the
   rows agree: softmax and the normalisations become one group.
@@ -16,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from iree_core.codegen.attention_analysis import match_attention
 from iree_core.ir import ir
 from iree_core.passes.dispatch.graph import OUTSIDE, Node
 from iree_core.passes.dispatch.structure import FIXED, AccessMap, Kind
@@ -51,14 +53,18 @@ class Group:
 class Grouper:
     """Forms the groups of one block."""
 
-    def __init__(self, nodes: list[Node]) -> None:
+    def __init__(self, nodes: list[Node], attention: bool = True) -> None:
+        """Prepare the groups of ``nodes``; ``attention`` says that a schedule takes it whole."""
         self.nodes = nodes
+        self.attention = attention
         self.groups: list[Group] = []
         self.owner: dict[int, Group] = {}
         self.cheap = _cheap_nodes(nodes)
 
     def run(self) -> list[Group]:
         """Assign every node that must be computed on its own account to a group."""
+        if self.attention:
+            self._form_attentions()
         for kind in (Kind.CONTRACTION, Kind.REDUCTION, Kind.WINDOW, Kind.ELEMENTWISE):
             for node in self.nodes:
                 if node.kind is kind and not self._is_taken(node.index):
@@ -76,6 +82,22 @@ class Grouper:
         self.groups.append(group)
         self.owner[index] = group
         return group
+
+    def _form_attentions(self) -> None:
+        number = {node.op: node.index for node in self.nodes if node.kind is not Kind.HOST}
+        for node in self.nodes:
+            if node.kind is not Kind.CONTRACTION or node.index in self.owner:
+                continue
+            found = match_attention(node.op.opview)
+            inside = [] if found is None else [number.get(op.operation) for op in found.members]
+            if not inside or None in inside or any(i in self.owner for i in inside):
+                continue
+            self._form(node)
+            group = self.owner[node.index]
+            for index in inside:
+                if index is not None and index not in group.members:
+                    group.members[index] = ()
+                    self.owner[index] = group
 
     def _is_taken(self, index: int) -> bool:
         return index in self.owner or index in self.cheap

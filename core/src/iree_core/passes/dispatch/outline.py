@@ -57,8 +57,9 @@ class CreateDispatches:
         """
         sizes = resolve_sizes(module)
         decoder = Decoder()
+        attention = state.target.cpu is not None
         for function in host_functions(module):
-            outliner = _Outliner(module, function, sizes, decoder)
+            outliner = _Outliner(module, function, sizes, decoder, attention)
             for block in list(host_blocks(function)):
                 outliner.outline_block(block)
 
@@ -78,17 +79,23 @@ class _Outliner:
     """Outlines the blocks of one host function, inner blocks first."""
 
     def __init__(
-        self, module: ir.Module, function: ir.Operation, sizes: Sizes, decoder: Decoder
+        self,
+        module: ir.Module,
+        function: ir.Operation,
+        sizes: Sizes,
+        decoder: Decoder,
+        attention: bool,
     ) -> None:
         self._module = module
         self._name = ir.StringAttr(function.attributes["sym_name"]).value
         self._sizes = sizes
         self._decoder = decoder
+        self._attention = attention
         self._count = 0
 
     def outline_block(self, block: ir.Block) -> None:
         nodes = build_graph(block, self._decoder, self._sizes)
-        grouper = Grouper(nodes)
+        grouper = Grouper(nodes, self._attention)
         grouper.run()
         complete_groups(grouper)
         calls = self._plan(grouper)
