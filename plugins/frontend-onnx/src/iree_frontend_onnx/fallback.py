@@ -151,7 +151,8 @@ def _one_node_model(node: Node) -> onnx.ModelProto | None:
         model = onnx.shape_inference.infer_shapes(model, data_prop=True)
     except Exception:  # Without inference the output types stay as declared.
         return None
-    if any(not o.type.HasField("tensor_type") for o in model.graph.output):
+    # The importer takes a result of unknown rank for a scalar.
+    if not all(o.type.tensor_type.HasField("shape") for o in model.graph.output):
         return None
     return model
 

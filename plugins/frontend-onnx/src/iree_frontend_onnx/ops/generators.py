@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math as pymath
+from collections.abc import Callable
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from iree_core.ir import arith, ir, math
 from iree_core.lowering import index, scalars, tensors
@@ -275,31 +277,46 @@ def multinomial(node: Node) -> Tensor:
 def dropout(node: Node) -> list[Tensor]:
     """The identity outside training; in training mode a random mask."""
     x = node.tensor(0)
-    e = x.element
-    mask_element = e if node.version < 10 else BOOL
+    mask_element = x.element if node.version < 10 else BOOL
     training = node.array(2) if node.has(2) else np.array(False)
     if node.version < 7:
         training = np.array(not node.attr("is_test", 0))
-    if training is None:
-        node.unsupported("training mode is decided at run time", "Make training_mode a constant.")
-    ratio = node.attr("ratio", 0.5)
-    if node.has(1):
-        ratio = float(node.known(1, "the ratio"))
-    if not bool(training) or ratio == 0:
+    ratio = node.array(1) if node.has(1) else np.array(node.attr("ratio", 0.5))
+    if (training is not None and not training) or (ratio is not None and ratio == 0):
         return [x, tensors.fill(x.dims, mask_element, 1)] if node.wants(1) else [x]
     chance = uniform(list(x.dims), seed_of(node))
-
-    def keep(u: ir.Value) -> ir.Value:
-        return scalars.compare("ge", u, scalars.constant(ratio, F32), F32)
+    keep, scale = _dropping(node, training, ratio)
+    e, factor = x.element, scalars.convert(scale, F32, x.element)
 
     def body(v: ir.Value, u: ir.Value) -> ir.Value:
-        scaled = scalars.mul(v, scalars.constant(1.0 / (1.0 - ratio), e), e)
-        return arith.select(keep(u), scaled, scalars.constant(0, e))
+        return arith.select(keep(u), scalars.mul(v, factor, e), scalars.constant(0, e))
 
     mask = elementwise(
         [chance], mask_element, lambda u: scalars.convert(keep(u), BOOL, mask_element)
     )
     return [elementwise([x, chance], e, body), mask]
+
+
+def _dropping(
+    node: Node, training: NDArray | None, ratio: NDArray | None
+) -> tuple[Callable[[ir.Value], ir.Value], ir.Value]:
+    """Return what is kept, by a number in [0, 1), and the factor (f32) for it.
+
+    The mode and the ratio (None) may be numbers of the run; outside training the ratio is 0.
+    """
+    if ratio is None:
+        given = node.tensor(1)
+        limit = scalars.convert(_scalar(given), given.element, F32)
+    else:
+        limit = scalars.constant(float(ratio), F32)
+    if training is None:
+        limit = arith.select(_scalar(node.tensor(2)), limit, scalars.constant(0.0, F32))
+    one = scalars.constant(1.0, F32)
+    return lambda u: scalars.compare("ge", u, limit, F32), arith.divf(one, arith.subf(one, limit))
+
+
+def _scalar(tensor: Tensor) -> ir.Value:
+    return tensors.scalar_at(tensor, [0] * tensor.rank)
 
 
 _WINDOWS = {

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from iree_core.ir import arith, ir, tensor
+import numpy as np
+
+from iree_core.ir import arith, ir, scf, tensor
 from iree_core.lowering import index, scalars, tensors
 from iree_core.lowering.element import ElementType
 from iree_core.lowering.fft import Parts, dft
@@ -60,15 +62,38 @@ def _fitted(x: Tensor, axis: int, length: Dim) -> Tensor:
 def dft_node(node: Node) -> Tensor:
     """Discrete Fourier transform along one axis."""
     x = node.tensor(0)
-    if node.version >= 20:
-        axis = node.ints(2, "the axis")[0] if node.has(2) else -2
-    else:
-        axis = node.attr("axis", 1)
-    axis = node.normalize_axis(axis, x.rank)
+    if node.version < 20:
+        return _transformed(node, x, node.normalize_axis(node.attr("axis", 1), x.rank))
+    known = node.array(2) if node.has(2) else np.array(-2)
+    if known is not None:
+        return _transformed(node, x, node.normalize_axis(int(known.reshape(-1)[0]), x.rank))
+    chosen = index.value(index.wrap_negative(node.items(2)[0], x.rank))
+    dims = [ir.ShapedType.get_dynamic_size()] * (x.rank - 1)
+    last = 1 if node.attr("inverse", 0) and node.attr("onesided", 0) else 2
+    kind = ir.RankedTensorType.get([*dims, last], x.element.type)
+    return Tensor.of(_by_axis(node, x, chosen, 0, kind), x.element)
+
+
+def _by_axis(node: Node, x: Tensor, chosen: ir.Value, axis: int, kind: ir.Type) -> ir.Value:
+    """Return the transform along the axis that is ``chosen`` at run time, ``axis`` or later."""
+    if axis == x.rank - 2:
+        return tensor.cast(kind, _transformed(node, x, axis).value)
+    here = index.compare(arith.CmpIPredicate.eq, chosen, axis)
+    op = scf.IfOp(here, [kind], has_else=True)
+    with ir.InsertionPoint(op.then_block):
+        scf.YieldOp([tensor.cast(kind, _transformed(node, x, axis).value)])
+    with ir.InsertionPoint(op.else_block):
+        scf.YieldOp([_by_axis(node, x, chosen, axis + 1, kind)])
+    return op.results[0]
+
+
+def _transformed(node: Node, x: Tensor, axis: int) -> Tensor:
     inverse, onesided = bool(node.attr("inverse", 0)), bool(node.attr("onesided", 0))
     parts = _parts(node, convert(x, x.element.accumulator))
     if inverse and onesided:
         length = node.items(1)[0] if node.has(1) else index.mul(index.sub(x.dims[axis], 1), 2)
+        if length == 0:
+            return tensors.fill([*x.dims[:axis], 0, *x.dims[axis + 1 : -1], 1], x.element, 0)
         whole = _hermitian(parts, axis, length)
         real = dft(whole, axis, inverse=True).re
         return convert(tensors.expand_dims(real, [real.rank]), x.element)
