@@ -4,7 +4,7 @@ Each pair of an operation and a type is expanded once per kernel, however often 
 
     %y = math.exp %x : vector<16xf32>        %y = call @math.exp.16xf32(%x)
 
-becomes the right-hand side, and the function holds the arithmetic of math_functions.py. Types
+becomes the right-hand side, and the function holds the arithmetic of iree_core.codegen.arithmetic.functions. Types
 narrower than 32 bits are extended before and rounded after. What has no expansion (double
 precision) is left to the passes that call the C library.
 """
@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from iree_backend_llvm import small_floats
-from iree_backend_llvm.math_functions import BINARY, PERIODIC, REDUCTION_LIMIT, UNARY
-from iree_backend_llvm.numeric import Num, element_of, shaped_like
+from iree_core.codegen.arithmetic import small_floats
+from iree_core.codegen.arithmetic.functions import BINARY, PERIODIC, REDUCTION_LIMIT, UNARY
+from iree_core.codegen.arithmetic.numeric import Num, element_of, shaped_like
 from iree_core.ir import arith, func, ir, memref, run_pipeline, scf, vector
 
 # Bitwise: right on any float type as they are.

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from iree_backend_llvm.numeric import Num, element_of, select, shaped_like
+from iree_core.codegen.arithmetic.numeric import Num, element_of, select, shaped_like
 from iree_core.ir import ir
 
 Call = Callable[[str, list[ir.Value], ir.Type, Callable[..., Num]], ir.Value]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from iree_backend_llvm.numeric import Num, polynomial, select
+from iree_core.codegen.arithmetic.numeric import Num, polynomial, select
 from iree_core.ir import ir
 
 # Adding 1.5 * 2^23 rounds to a whole number, which then stands in the low bits.

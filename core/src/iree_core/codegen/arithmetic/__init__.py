@@ -1,0 +1,1 @@
+"""Formulas that backends share: elementary functions and small floats as plain arithmetic."""
