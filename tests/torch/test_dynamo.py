@@ -51,7 +51,7 @@ def test_parameters_are_shared(tmp_path: Path) -> None:
         assert not torch.equal(before, after)
         torch.testing.assert_close(after, model(x), rtol=1e-5, atol=1e-5)
     assert graphs() == 1
-    (module,) = tmp_path.rglob("*.vmfb")  # holds no weights, and was compiled once
+    assert len(list(tmp_path.rglob("*.vmfb"))) == 1
 
 
 def test_graph_breaks_and_sizes_as_numbers() -> None:

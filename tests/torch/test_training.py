@@ -19,7 +19,7 @@ def mlp() -> tuple[nn.Module, torch.Tensor]:
 
 def cnn() -> tuple[nn.Module, torch.Tensor]:
     model = nn.Sequential(
-        nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2),
         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 8),
     )  # fmt: skip
     return model.train(), torch.randn(16, 3, 16, 16)
@@ -38,8 +38,15 @@ OPTIMIZERS: dict[str, Callable[[Parameters], torch.optim.Optimizer]] = {
 }
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("build", [mlp, cnn])
+QUICK = [(mlp, "sgd"), (mlp, "adam"), (cnn, "momentum")]
+CASES = [
+    pytest.param(b, o, marks=[] if (b, o) in QUICK else [pytest.mark.slow])
+    for b in (mlp, cnn)
+    for o in OPTIMIZERS
+]
+
+
+@pytest.mark.parametrize("build,optimizer", CASES)
 def test_twenty_steps(build: Callable[[], tuple[nn.Module, torch.Tensor]], optimizer: str) -> None:
     torch.manual_seed(0)
     model, x = build()

@@ -327,3 +327,48 @@ def _median_of_all(tensor: torch.Tensor) -> torch.Tensor:
 @_register(aten.empty_strided.default)
 def _empty_strided(size: Any, stride: Any, dtype: Any = None, device: Any = None, **_: Any) -> Any:
     return torch.empty(size, dtype=dtype, device=device)
+
+
+@_register(aten.logcumsumexp.default)
+def _logcumsumexp(x: torch.Tensor, dim: int) -> torch.Tensor:
+    if x.is_complex() or not x.dim():
+        return NotImplemented
+    # In double the largest element of a row may exceed the others by 700 before they vanish.
+    wide = x.double()
+    largest = wide.amax(dim, keepdim=True)
+    largest = torch.where(largest.isinf(), torch.zeros_like(largest), largest)
+    return ((wide - largest).exp().cumsum(dim).log() + largest).to(x.dtype)
+
+
+@_register(aten._embedding_bag.default, aten._embedding_bag_forward_only.default)
+def _embedding_bag(
+    weight: torch.Tensor,
+    indices: torch.Tensor,
+    offsets: torch.Tensor,
+    scale_grad_by_freq: bool = False,
+    mode: int = 0,
+    sparse: bool = False,
+    per_sample_weights: torch.Tensor | None = None,
+    include_last_offset: bool = False,
+    padding_idx: int = -1,
+) -> tuple[torch.Tensor, ...]:
+    if include_last_offset:
+        offsets = offsets[:-1]
+    places = torch.arange(indices.shape[0], device=indices.device)
+    bag = (places.unsqueeze(1) >= offsets.unsqueeze(0)).sum(1) - 1
+    bags = torch.arange(offsets.shape[0], device=indices.device)
+    member = (bag.unsqueeze(0) == bags.unsqueeze(1)) & (indices != padding_idx).unsqueeze(0)
+    size = member.sum(1)
+    rows = weight[indices]
+    if mode == 2:
+        lowest = torch.full([], -math.inf, dtype=weight.dtype)
+        candidates = torch.where(member.unsqueeze(2), rows.unsqueeze(0), lowest)
+        best, at = candidates.amax(1), candidates.argmax(1)
+        empty = (size == 0).unsqueeze(1)
+        return torch.where(empty, torch.zeros_like(best), best), bag, size, indices[at]
+    if per_sample_weights is not None:
+        rows = rows * per_sample_weights.unsqueeze(1)
+    total = member.to(rows.dtype) @ rows
+    if mode == 1:
+        total = total / size.clamp(min=1).unsqueeze(1).to(total.dtype)
+    return total, bag, size, size

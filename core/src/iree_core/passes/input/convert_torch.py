@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from iree_core.ir import ir, run_pipeline
+from iree_core.ir import ir, run_pipeline, tensor
 from iree_core.passes.input import torch_ops
 from iree_core.passes.input.reshapes import ResolveReshapes
-from iree_core.passes.input.support import dialects, operations
+from iree_core.passes.input.support import before, dialects, operations, replace
 from iree_core.passes.input.torch_unsupported import explain
 from iree_core.passes.state import CompilationState
 
@@ -62,15 +62,26 @@ class ConvertTorch:
         if operations(module, {"func.call"}):
             run_pipeline(module, "builtin.module(inline,symbol-dce)")
         with module.context:
-            before = ir.Module.parse(module.operation.get_asm(binary=True))
+            original = ir.Module.parse(
+                module.operation.get_asm(binary=True, enable_debug_info=True)
+            )
         try:
             _convert(module)
         except ir.MLIRError:
-            explanation = explain(before, _convert)
+            explanation = explain(original, _convert)
             if explanation is None:
                 raise
             raise explanation from None
         ResolveReshapes().run(module, state)
+        for op in operations(module, {"tensor.insert"}):
+            if not ir.RankedTensorType(op.results[0].type).rank:
+                _make_whole(op)
+
+
+def _make_whole(op: ir.Operation) -> None:
+    """Replace writing into a tensor of rank 0 by making one (the state of random numbers)."""
+    with before(op):
+        replace(op, [tensor.from_elements(op.results[0].type, [op.operands[0]])])
 
 
 def _convert(module: ir.Module) -> None:

@@ -57,13 +57,22 @@ def _ranked(node: Node, source: Tensor, rank: int, dim: int, keep: int) -> list[
     return taken if keep else [squeeze(part, [axis]) for part in taken]
 
 
-@register("aten.cummax", "aten.cummin")
-def running_extremum(node: Node) -> list[Tensor]:
+@register("aten.cummax")
+def running_maximum(node: Node) -> list[Tensor]:
     """``cummax(x, dim)``: of equal elements the position of the latest; NaN stays."""
+    return _running_extremum(node, "ge")
+
+
+@register("aten.cummin")
+def running_minimum(node: Node) -> list[Tensor]:
+    """``cummin(x, dim)``, like :func:`running_maximum`."""
+    return _running_extremum(node, "le")
+
+
+def _running_extremum(node: Node, name: str) -> list[Tensor]:
     source = node.tensor(0)
     if not source.rank:
         raise Declined
-    name = "ge" if "cummax" in node.op.name + str(node.op.attributes) else "le"
     axis = node.integer(1) % source.rank
     length, element = source.dims[axis], source.element
 
