@@ -68,6 +68,7 @@ def compile_model(request: CompileRequest, progress: Callable[[Progress], None])
         progress=progress,
         reproducer_dir=request.workdir,
     )
+    state.report.extend(model.notes)
     operations = run_phases(model.module, state, phases, plugins)
     progress(Progress("write"))
     if request.options.compile_to is None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from iree_core.codegen.kernel import CompiledDispatch, CpuModel
 from iree_core.params import ParameterStore
+from iree_core.passes.state import Note
 
 if TYPE_CHECKING:
     from iree_core.ir import ir
@@ -22,10 +23,12 @@ class ImportedModel:
     Attributes:
         module: public functions on tensors, in any input dialect.
         parameters: the weights that ``flow.parameter`` operations name.
+        notes: what the user should know, such as operators that took another route than usual.
     """
 
     module: ir.Module
     parameters: ParameterStore
+    notes: list[Note] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

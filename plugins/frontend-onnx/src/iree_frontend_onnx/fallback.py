@@ -12,6 +12,7 @@ import onnx
 
 from iree_core.ir import func, ir
 from iree_core.lowering.tensors import Tensor
+from iree_core.passes.state import Note
 from iree_frontend_onnx.elements import to_onnx
 from iree_frontend_onnx.registry import Node, Unsupported
 from iree_frontend_onnx.torch_mlir_route import lower_one_node
@@ -40,7 +41,8 @@ def lower(node: Node, reason: str, hint: str | None = None) -> list[AnyValue]:
     made = _through_torch_mlir(node)
     if made is None:
         raise Unsupported(reason, hint)
-    state.fallbacks.append(f"{node.proto.name or node.op} ({node.op}): torch-mlir; {reason}")
+    where = f"{node.proto.name or node.op} ({node.op})"
+    state.fallbacks.append(Note("imported by torch-mlir", where, reason))
     return made
 
 

@@ -42,4 +42,4 @@ class OnnxFrontend(Frontend):
 
         options.progress(f"reading {path.name}")
         parameters = ParameterStore()
-        return import_loaded(load(path, parameters), parameters, context, options)
+        return import_loaded(load(path, parameters), parameters, context)

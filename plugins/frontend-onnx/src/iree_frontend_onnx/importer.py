@@ -19,6 +19,7 @@ from iree_core.lowering.element import ElementType
 from iree_core.lowering.index import Dim
 from iree_core.lowering.tensors import DYNAMIC, Tensor
 from iree_core.params import ParameterStore
+from iree_core.passes.state import Note
 from iree_frontend_onnx import registry
 from iree_frontend_onnx.elements import from_onnx
 from iree_frontend_onnx.fold import fold
@@ -50,7 +51,7 @@ class State:
     module: ir.Module
     parameters: ParameterStore
     problems: list[Problem] = field(default_factory=list)
-    fallbacks: list[str] = field(default_factory=list)
+    fallbacks: list[Note] = field(default_factory=list)
 
 
 class GraphImporter:

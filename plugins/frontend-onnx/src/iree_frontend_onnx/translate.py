@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx
 
 from iree_core.errors import ImportModelError, UnsupportedOperatorError
-from iree_core.interfaces import ImportedModel, ImportOptions
+from iree_core.interfaces import ImportedModel
 from iree_core.ir import ir
 from iree_core.params import ParameterStore
 from iree_frontend_onnx import registry
@@ -19,18 +19,13 @@ CONVERSION_TARGET = 21
 """Models older than this are converted to it where their own version is not supported."""
 
 
-def import_proto(
-    proto: onnx.ModelProto, context: ir.Context, options: ImportOptions | None = None
-) -> ImportedModel:
+def import_proto(proto: onnx.ModelProto, context: ir.Context) -> ImportedModel:
     """Import a model that is in memory (see :func:`import_loaded`)."""
     parameters = ParameterStore()
-    model = Model(proto, parameters, Path())
-    return import_loaded(model, parameters, context, options or ImportOptions())
+    return import_loaded(Model(proto, parameters, Path()), parameters, context)
 
 
-def import_loaded(
-    model: Model, parameters: ParameterStore, context: ir.Context, options: ImportOptions
-) -> ImportedModel:
+def import_loaded(model: Model, parameters: ParameterStore, context: ir.Context) -> ImportedModel:
     """Import ``model``; operators of old versions are converted where that helps.
 
     Raises:
@@ -45,8 +40,6 @@ def import_loaded(
             state = second if len(second.problems) < len(state.problems) else state
     if state.problems:
         raise _report(state.problems)
-    for line in state.fallbacks:
-        options.progress(f"fallback: {line}")
     try:
         state.module.operation.verify()
     except ir.MLIRError as error:
@@ -55,7 +48,7 @@ def import_loaded(
             where=str(error.error_diagnostics[0].location),
             hint="Check the model with onnx.checker.check_model(model, full_check=True).",
         ) from error
-    return ImportedModel(state.module, parameters)
+    return ImportedModel(state.module, parameters, state.fallbacks)
 
 
 def _import(model: Model, parameters: ParameterStore, context: ir.Context) -> State:
