@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from iree_core.codegen.attention_analysis import At, Attention, Product
 from iree_core.codegen.builder import Buffer, Index, KernelBuilder, Lane, Scalar, element_bits
 from iree_core.codegen.contraction_loops import ALIGNMENT
+from iree_core.codegen.evaluate import Supplier
 from iree_core.codegen.frame import Frame
 from iree_core.codegen.kernel import CpuModel
 from iree_core.codegen.microkernel import Axis, Linear, Operand, RegisterTile
@@ -19,7 +20,9 @@ from iree_core.ir import arith, ir, memref
 
 __all__ = ["ALIGNMENT", "AttentionLoops", "Schedule"]
 
-_UNROLL = 4
+# Rows of a softmax that are done together, and vectors of it that are.
+_SOFTMAX_ROWS = 4
+_UNDER_WAY = 4
 
 
 @dataclass(frozen=True)
@@ -216,11 +219,15 @@ class AttentionLoops:
         end = self.b.min(self.b.add(top, self.s.block), stop)
         self._scores(end)
 
-        def row(query: Scalar, _: list[ir.Value]) -> list[ir.Value]:
-            self._softmax(query)
+        def rows(query: Scalar, count: int) -> list[ir.Value]:
+            self._softmax([self.b.add(query, r) for r in range(count)])
             return []
 
-        self._loop(top, end, 1, row)
+        many = _SOFTMAX_ROWS
+        whole = self.b.sub(end, self.b.mod(self.b.sub(end, top), many))
+        self._loop(top, whole, many, lambda q, _: rows(q, many))
+        if self.s.static_rows is None or self.s.static_rows % many or self.s.block % many:
+            self._loop(whole, end, 1, lambda q, _: rows(q, 1))
         self._weighted(end)
         return []
 
@@ -310,40 +317,45 @@ class AttentionLoops:
         zero = self.b.splat(self.b.constant(self.a.element, 0.0), self.s.lanes)
         return [zero] * count
 
-    # The softmax of one row.
+    # The softmax of some rows.
 
-    def _softmax(self, query: Scalar) -> None:
-        """Replace a row of scores by exponentials; keep what they are to be multiplied by."""
+    def _softmax(self, queries: list[Scalar]) -> None:
+        """Replace rows of scores by exponentials; keep what they are to be multiplied by."""
         evaluator, b, a = self.evaluator, self.b, self.a
         bound = dict(evaluator.bound)
-        here = Index(b.sub(query, self.top))
-        at = {d: Index(i) for d, i in self.base.items()} | {a.second.row: Index(query)}
-        raw = self._raw_at()
-        evaluator.bind(a.first.op.results[0], lambda p, lane: self._stored(here, p[raw], lane))
+        evaluator.bind(a.first.op.results[0], self._in_block(self._raw_at()))
         masked = a.scores[0] != a.first.op.results[0]
-        peak = self._reduce(here, at, a.scores, a.maximum, masked)
-        position = a.scores[1].index(self.key)
-        evaluator.bind(a.scores[0], lambda p, lane: self._stored(here, p[position], lane))
-        evaluator.bind(a.maximum[0], lambda *_: peak)
-        total = self._reduce(here, at, a.exponentials, a.total, True)
+        peaks = self._reduce(queries, a.scores, a.maximum, masked)
+        evaluator.bind(a.scores[0], self._in_block(a.scores[1]))
+        row = a.maximum[1].index(a.second.row)
+        evaluator.bind(a.maximum[0], lambda at, _: peaks[queries.index(at[row].base)])
+        totals = self._reduce(queries, a.exponentials, a.total, True)
         evaluator.bound = bound
         one = b.constant(a.element, 1.0)
-        factor = arith.DivFOp(one, total).result
-        if a.guarded:
-            factor = self._guard(here, total, factor, one)
-        b.store(self.factors, [here], factor, None)
+        for query, total in zip(queries, totals, strict=True):
+            here = Index(b.sub(query, self.top))
+            factor = arith.DivFOp(one, total).result
+            if a.guarded:
+                factor = self._guard(here, total, factor, one)
+            b.store(self.factors, [here], factor, None)
 
-    def _raw_at(self) -> int:
-        """Return which dimension of the raw scores runs over the keys."""
+    def _raw_at(self) -> At:
+        """Return where the raw scores lie."""
         maps = list(self.a.first.op.indexing_maps)[-1].value
-        return [e.position for e in maps.results].index(self.a.first.lane)
+        loops = {**self.a.loops, self.a.first.lane: self.key, self.a.first.row: self.a.second.row}
+        return tuple(loops[e.position] for e in maps.results)
 
-    def _stored(self, row: Index, key: Index, lane: Lane | None) -> ir.Value:
-        return self.b.load(self.block, [row, key], lane)
+    def _in_block(self, at: At) -> Supplier:
+        """Return how a tensor of scores that lies in the block is read."""
+        row, key = at.index(self.a.second.row), at.index(self.key)
 
-    def _guard(
-        self, row: Index, total: ir.Value, factor: ir.Value, one: ir.Value
-    ) -> ir.Value:
+        def read(position: Sequence[Index], lane: Lane | None) -> ir.Value:
+            here = Index(self.b.sub(position[row].base, self.top))
+            return self.b.load(self.block, [here, position[key]], lane)
+
+        return read
+
+    def _guard(self, row: Index, total: ir.Value, factor: ir.Value, one: ir.Value) -> ir.Value:
         """Clear a row whose sum is not a number: then none of its weights is one."""
         b = self.b
         unordered = arith.CmpFOp(arith.CmpFPredicate.UNO, total, total).result
@@ -363,46 +375,65 @@ class AttentionLoops:
 
     def _reduce(
         self,
-        row: Index,
-        at: Mapping[int, Index],
+        queries: list[Scalar],
         source: tuple[ir.Value, At],
         target: tuple[ir.Value, At],
         keep: bool,
-    ) -> ir.Value:
-        """Combine ``source`` over all keys, keeping its elements in the block if asked to."""
-        b, lanes = self.b, self.s.lanes
+    ) -> list[ir.Value]:
+        """Combine ``source`` over all keys, keeping its elements in the block if asked to.
+
+        Several vectors are under way at a time, to hide the latency of the exponential.
+        """
+        b, lanes, count = self.b, self.s.lanes, len(queries)
         op = target[0].owner
         found = combiners(op)
         assert found is not None
         combiner: Combiner = found[0]
 
-        def step(k: Scalar, carried: ir.Value, mask: ir.Value | None) -> ir.Value:
-            lane = Lane(lanes, mask)
-            position = self._position(source[1], {**at, self.key: Index(k, 1)})
-            value = b.splat(self.evaluator.value(source[0], position, lane), lanes)
+        def step(
+            query: Scalar, k: Scalar, carried: ir.Value, mask: ir.Value | None
+        ) -> ir.Value:
+            loops = {**self._outer(query), self.key: Index(k, 1)}
+            position = self._position(source[1], loops)
+            value = self.evaluator.value(source[0], position, Lane(lanes, mask))
+            value = b.splat(value, lanes)
             if keep:
-                b.store(self.block, [row, Index(k, 1)], value, Lane(lanes))
+                here = Index(b.sub(query, self.top))
+                b.store(self.block, [here, Index(k, 1)], value, Lane(lanes))
             joined = combiner.join(carried, value)
             return joined if mask is None else arith.SelectOp(mask, joined, carried).result
 
+        def steps(
+            k: Scalar, carried: list[ir.Value], mask: ir.Value | None = None
+        ) -> list[ir.Value]:
+            starts = [b.add(k, n * lanes) for n in range(len(carried) // count)]
+            places = [(q, start) for start in starts for q in queries]
+            return [step(q, at, c, mask) for (q, at), c in zip(places, carried, strict=True)]
+
         neutral = b.splat(b.constant(self.a.element, combiner.identity(self.a.element)), lanes)
-        many = _UNROLL * lanes
+        unroll = max(1, _UNDER_WAY // count)
+        many = unroll * lanes
         ends = [b.mul(b.div(self.keys, many), many), b.mul(b.div(self.keys, lanes), lanes)]
-
-        def unrolled(k: Scalar, carried: list[ir.Value]) -> list[ir.Value]:
-            return [step(b.add(k, n * lanes), c, None) for n, c in enumerate(carried)]
-
-        parts = self._loop(0, ends[0], many, unrolled, [neutral] * _UNROLL)
-        while len(parts) > 1:
-            parts = [combiner.join(x, y) for x, y in zip(parts[::2], parts[1::2], strict=True)]
-        parts = self._loop(ends[0], ends[1], lanes, lambda k, c: [step(k, c[0], None)], parts)
+        parts = self._loop(0, ends[0], many, steps, [neutral] * (unroll * count))
+        for n in range(1, unroll):
+            parts[:count] = [
+                combiner.join(x, y)
+                for x, y in zip(parts[:count], parts[n * count : (n + 1) * count], strict=True)
+            ]
+        parts = self._loop(ends[0], ends[1], lanes, steps, parts[:count])
         if not (isinstance(self.keys, int) and self.keys % lanes == 0):
             mask = b.tail_mask(lanes, b.sub(self.keys, ends[1]))
-            parts = self._loop(
-                ends[1], self.keys, lanes, lambda k, c: [step(k, c[0], mask)], parts
-            )
-        init = self.evaluator.value(op.outputs[0], self._position(target[1], at), None)
-        return combiner.join(combiner.across(parts[0]), init)
+            parts = self._loop(ends[1], self.keys, lanes, lambda k, c: steps(k, c, mask), parts)
+        totals = []
+        for query, part in zip(queries, parts, strict=True):
+            at = self._position(target[1], self._outer(query))
+            init = self.evaluator.value(op.outputs[0], at, None)
+            totals.append(combiner.join(combiner.across(part), init))
+        return totals
+
+    def _outer(self, query: Scalar) -> dict[int, Index]:
+        """Return the loops that a whole row shares."""
+        return {**{d: Index(i) for d, i in self.base.items()}, self.a.second.row: Index(query)}
 
     def _position(self, at: At, loops: Mapping[int, Index]) -> list[Index]:
         return [Index(0) if d is None else loops[d] for d in at]
