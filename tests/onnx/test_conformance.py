@@ -16,13 +16,16 @@ import pytest
 from tests.onnx import corpus
 from tests.onnx.isolation import Outcome, run_all
 
+from iree_core.compiler_service import CompileReport
+
 PASSING = Path(__file__).with_name("passing.txt")
 KNOWN_WRONG = Path(__file__).with_name("known_wrong.txt")
 SHARDS = 16
 _HARMLESS = ("pass", "unsupported")
 
 
-def _listed(path: Path) -> list[str]:
+def listed(path: Path) -> list[str]:
+    """Return the names in a list, without its comments."""
     return [line for line in path.read_text().split("\n") if line and not line.startswith("#")]
 
 
@@ -34,7 +37,7 @@ def _outcomes(names: Sequence[str], parallel: int = 1) -> Iterator[tuple[str, Ou
 
 def _complaints(names: Sequence[str]) -> dict[str, str]:
     """Return what contradicts the lists: failures of listed tests, and harm done by others."""
-    passing, wrong = set(_listed(PASSING)), set(_listed(KNOWN_WRONG))
+    passing, wrong = set(listed(PASSING)), set(listed(KNOWN_WRONG))
     found = {}
     for name, outcome in _outcomes(names):
         allowed = ("pass",) if name in passing else _HARMLESS
@@ -44,7 +47,7 @@ def _complaints(names: Sequence[str]) -> dict[str, str]:
 
 
 def test_a_sample_of_the_corpus_passes() -> None:
-    assert _complaints(_listed(PASSING)[::60]) == {}
+    assert _complaints(listed(PASSING)[::60]) == {}
 
 
 @pytest.mark.slow
@@ -54,9 +57,9 @@ def test_corpus(shard: int) -> None:
 
 
 def test_the_lists_name_tests_of_the_corpus() -> None:
-    listed = [*_listed(PASSING), *_listed(KNOWN_WRONG)]
-    assert len(set(listed)) == len(listed)
-    assert set(listed) <= set(corpus.names())
+    recorded = [*listed(PASSING), *listed(KNOWN_WRONG)]
+    assert len(set(recorded)) == len(recorded)
+    assert set(recorded) <= set(corpus.names())
 
 
 def main(pattern: str = "") -> None:
@@ -68,10 +71,11 @@ def main(pattern: str = "") -> None:
         seconds += outcome.seconds
         if outcome.verdict != "pass":
             print(f"{name}: {outcome.verdict}: {outcome.message}", flush=True)
-        for note in getattr(outcome.value, "fallbacks", ()):
-            print(f"{name}: fallback: {note}", flush=True)
+        if isinstance(outcome.value, CompileReport):
+            for note in [*outcome.value.fallbacks, *outcome.value.notes]:
+                print(f"{name}: note: {note}", flush=True)
     passed = {name for name, outcome in outcomes.items() if outcome.verdict == "pass"}
-    PASSING.write_text("\n".join(sorted(passed | set(_listed(PASSING)))) + "\n")
+    PASSING.write_text("\n".join(sorted(passed | set(listed(PASSING)))) + "\n")
     counts = Counter(outcome.verdict for outcome in outcomes.values())
     print(f"{len(wanted)} tests: {dict(counts)}, {seconds:.0f} s of processor time")
 
