@@ -258,4 +258,12 @@ def _check_requirement(info: PluginInfo) -> None:
 def _summary(error: BaseException) -> str:
     if isinstance(error, IreeError):
         return str(error)
-    return f"{type(error).__name__}: {error}".strip().splitlines()[0].rstrip(".") + "."
+    summary = _first_line(error)
+    root = error
+    while (deeper := root.__cause__ or root.__context__) is not None:
+        root = deeper
+    return f"{summary}." if root is error else f"{summary} ({_first_line(root)})."
+
+
+def _first_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".strip().splitlines()[0].rstrip(".")

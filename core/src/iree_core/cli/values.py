@@ -7,7 +7,9 @@ has, and ``f32=3`` is a tensor of rank 0.
 
 from __future__ import annotations
 
+import math
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +46,8 @@ def random_value(kind: TensorType, dims: dict[str, int], generator: np.random.Ge
     """
     shape = tuple(d if isinstance(d, int) else dims.get(d, 1) for d in kind.shape)
     dtype = dtypes.to_numpy(kind.dtype)
+    if math.prod(shape) * max(dtype.itemsize, 8) > sys.maxsize:
+        raise UsageError(f"A random input of {list(shape)} elements does not fit into any memory.")
     if dtype.kind in "biu" or kind.dtype.lstrip("u").startswith("i"):
         return generator.integers(0, 2, shape).astype(dtype)
     values = generator.standard_normal(shape)
@@ -114,7 +118,9 @@ def _parse_type(kind: str, text: str) -> tuple[tuple[int, ...], np.dtype]:
 
 def _parse_elements(values: str, shape: tuple[int, ...], dtype: np.dtype, text: str) -> NDArray:
     words = re.sub(r"[\[\],]", " ", values).split()
-    count = int(np.prod(shape, dtype=np.int64))
+    count = math.prod(shape)
+    if count * dtype.itemsize > sys.maxsize:
+        raise UsageError(f"--input={text} does not fit into any memory.")
     if not words:
         return np.zeros(shape, dtype)
     if len(words) not in (1, count):
@@ -142,7 +148,7 @@ def _read_file(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> NDArray:
                 f"{path} holds {array.dtype}{list(array.shape)} and not {dtype}{list(shape)}."
             )
         return array
-    needed = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    needed = math.prod(shape) * dtype.itemsize
     if len(data) != needed:
         raise UsageError(f"{path} has {len(data)} bytes and not {needed}.")
     return np.frombuffer(data, dtype).reshape(shape)
@@ -151,9 +157,10 @@ def _read_file(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> NDArray:
 def _read_numpy(path: Path) -> NDArray:
     _read(path, 1)
     try:
-        return np.load(path, allow_pickle=False)
+        array = np.load(path, allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise UsageError(f"{path} is no .npy file: {error}.") from error
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def _read(path: Path, limit: int = -1) -> bytes:

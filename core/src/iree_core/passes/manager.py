@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -121,8 +122,15 @@ def _keep(module: ir.Module, state: CompilationState) -> None:
         return
     for older in state.reproducer_dir.glob("*.mlirbc"):
         older.unlink()
-    with (state.reproducer_dir / f"{state.phase}.mlirbc").open("wb") as file:
-        module.operation.write_bytecode(file)
+    content = BytesIO()
+    module.operation.write_bytecode(content)
+    try:
+        (state.reproducer_dir / f"{state.phase}.mlirbc").write_bytes(content.getvalue())
+    except OSError as error:
+        raise CompileError(
+            f"The compiler cannot write its temporary files: {error.strerror}.",
+            hint="Set TMPDIR to a folder with space left.",
+        ) from error
 
 
 def _dump(module: ir.Module, folder: Path, phase: str, name: str) -> None:
