@@ -17,7 +17,7 @@ from torch_mlir.extras.fx_importer import FxImporter, FxImporterHooks, GraphNode
 
 from iree_core.interfaces import ImportedModel
 from iree_core.ir import func, ir
-from iree_core.lowering import element
+from iree_core.lowering import element, tensors
 from iree_core.params import ParameterStore
 from iree_frontend_torch.control_flow import ControlFlowImporter
 from iree_frontend_torch.locations import Locations
@@ -68,12 +68,16 @@ class _Hooks(FxImporterHooks):
     def resolve_literal(
         self, gni: GraphNodeImporter, literal: Any, info: Any = None
     ) -> ir.Value | None:
-        if not isinstance(literal, torch.Tensor) or literal.numel() <= _INLINE_ELEMENTS:
+        if not isinstance(literal, torch.Tensor):
             return None
         from torch._subclasses.fake_tensor import unset_fake_temporarily
 
         with unset_fake_temporarily():
-            value = self._weights.load(literal.contiguous(), "constant")
+            literal = literal.detach().contiguous()
+            if literal.numel() > _INLINE_ELEMENTS:
+                value = self._weights.load(literal, "constant")
+            else:
+                value = tensors.constant(to_numpy(literal)).value
         return _to_torch(value, gni._cc.tensor_to_vtensor_type(literal))
 
 

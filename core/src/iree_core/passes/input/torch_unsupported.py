@@ -6,7 +6,6 @@ import json
 import os
 import select
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -190,7 +189,6 @@ def _serve(cases: list[_Case], convert: Convert, write_end: int) -> None:
             for case in cases:
                 pipe.write(json.dumps(_reason(case, convert)).encode() + b"\n")
     finally:  # nothing may escape a forked child
-        sys.stdout = sys.stderr = None  # type: ignore[assignment]
         os._exit(0)
 
 
