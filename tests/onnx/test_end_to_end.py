@@ -275,3 +275,9 @@ def test_narrow_types_convert_both_ways(name: str) -> None:
         helper.make_node("Cast", ["u"], ["y"], to=kind),
     ]
     _run(_model(nodes, kind, ["n"], ["n"]), x, x)
+
+
+def test_determinants() -> None:
+    graph = "g (float[B,N,N] x) => (float[B] y) { y=Det(x) }"
+    singular = np.array([[[0, 1, 2], [0, 3, 4], [0, 5, 6]], np.eye(3)[[1, 0, 2]]], np.float32)
+    check(graph, (numbers(2, 5, 5),), (numbers(1, 1, 1),), (singular,), rtol=1e-4)

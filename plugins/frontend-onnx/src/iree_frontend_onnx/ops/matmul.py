@@ -1,4 +1,4 @@
-"""Matrix products: MatMul, Gemm, Einsum."""
+"""Matrix products and determinants: MatMul, Gemm, Einsum, Det."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from iree_core.ir import arith, ir
 from iree_core.lowering import scalars, tensors
+from iree_core.lowering.determinant import determinant
 from iree_core.lowering.element import I32, ElementType
 from iree_core.lowering.structured import affine_map, contract, convert, elementwise, generic
 from iree_core.lowering.tensors import Tensor
@@ -174,3 +175,10 @@ def integer_matmul(a: Tensor, b: Tensor, a_zero: Tensor | None, b_zero: Tensor |
         return elementwise([x, zero], I32, body)
 
     return matmul(centred(a, a_zero), centred(b, b_zero), I32)
+
+
+@lowering("Det", since=11)
+def det_node(node: Node) -> Tensor:
+    """Determinants of the matrices in the last two dimensions."""
+    x = node.tensor(0)
+    return convert(determinant(convert(x, x.element.accumulator)), x.element)
