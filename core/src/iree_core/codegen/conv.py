@@ -130,7 +130,7 @@ def _skippable(contraction: Contraction, number: int) -> bool:
     dynamic = ir.ShapedType.get_dynamic_size()
     if any(n == dynamic or n < 0 for n in [*pad.static_low, *pad.static_high]):
         return False
-    if not _is_identity(c, number, _padding(pad)):
+    if not (_is_identity(c, number, _padding(pad)) or _pads_with_zero_point(c, number, pad)):
         return False
     for position, form in enumerate(c.inputs[number]):
         if pad.static_low[position] == 0 and pad.static_high[position] == 0:
@@ -172,6 +172,44 @@ def _is_identity(contraction: Contraction, number: int, padding: float | int | N
         and body.combiner.op in ("arith.addf", "arith.addi")
         and _vanishes(body.term, body.inputs[number])
     )
+
+
+def _pads_with_zero_point(contraction: Contraction, number: int, pad: ir.OpView) -> bool:
+    """Whether an integer product subtracts from an input just what it is padded with."""
+    body, argument = contraction.body, contraction.body.inputs[number]
+    owner = body.term.owner
+    product = not isinstance(owner, ir.Block) and owner.operation.name == "arith.muli"
+    if body.combiner.op != "arith.addi" or not product:
+        return False
+    for factor in owner.operands:
+        centre = factor.owner
+        if isinstance(centre, ir.Block) or centre.operation.name != "arith.subi":
+            continue
+        extension, zero = (o.owner for o in centre.operands)
+        if isinstance(extension, ir.Block) or isinstance(zero, ir.Block):
+            continue
+        if list(extension.operands) == [argument] and len(list(argument.uses)) == 1:
+            return _is_zero_point(contraction, zero, extension.operation.name, pad)
+    return False
+
+
+def _is_zero_point(
+    contraction: Contraction, zero: ir.OpView, extension: str, pad: ir.OpView
+) -> bool:
+    """Whether what a padding holds, once extended, is ``zero``."""
+    padding = _padding(pad)
+    if padding is not None:
+        if zero.operation.name != "arith.constant":
+            return False
+        wide = int(padding) % 256 if extension == "arith.extui" else int(padding)
+        return bool(ir.IntegerAttr(zero.attributes["value"]).value == wide)
+    read, body = _pad_value(pad).owner, contraction.body
+    if isinstance(read, ir.Block) or read.operation.name != "tensor.extract":
+        return False
+    if zero.operation.name != extension or zero.operands[0] not in body.inputs:
+        return False
+    source = contraction.generic.inputs[body.inputs.index(zero.operands[0])]
+    return bool(source == read.operands[0]) and source.type.rank == 0
 
 
 def _vanishes(value: ir.Value, argument: ir.Value) -> bool:

@@ -6,6 +6,7 @@ from iree_core.passes.globalopt.absorb_reshapes import AbsorbReshapes
 from iree_core.passes.globalopt.canonical import GENERALIZE, RestoreFills
 from iree_core.passes.globalopt.channels_last import ChannelsLast
 from iree_core.passes.globalopt.evaluate_parameters import EvaluateParameters
+from iree_core.passes.globalopt.fold_quantization import FoldQuantization
 from iree_core.passes.globalopt.fold_scale_shift import FoldScaleShift
 from iree_core.passes.globalopt.fold_transposes import FoldTransposes
 from iree_core.passes.globalopt.inline_splats import InlineSplats
@@ -26,6 +27,7 @@ def passes(state: CompilationState) -> list[Pass]:
     return [
         *canonical,
         InlineSplats(),
+        FoldQuantization(),
         EvaluateParameters(),
         FoldScaleShift(),
         ChannelsLast(),

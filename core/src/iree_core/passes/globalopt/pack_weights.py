@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from iree_core.codegen.blocking import packing_for
 from iree_core.codegen.kernel import CpuModel
@@ -75,7 +75,43 @@ def _layout_for(op: ir.Operation, position: int, cpu: CpuModel) -> PackedLayout 
     lane_dim = dims.index(lane)
     order = _storage_order(dims, lane_dim, reduced)
     bits = op.results[0].type.element_type.width
-    return packing_for(cpu, list(value.type.shape), lane_dim, order, bits)
+    layout = packing_for(cpu, list(value.type.shape), lane_dim, order, bits)
+    group = _group_for(op, position, order[-1], cpu)
+    return layout if layout is None or group == 1 else replace(layout, group=(order[-1], group))
+
+
+def _group_for(op: ir.Operation, position: int, dim: int, cpu: CpuModel) -> int:
+    """Return how many neighbours along ``dim`` a dot-product instruction takes of the operand.
+
+    They must be neighbours in the memory of the other operand, too; otherwise it is 1.
+    """
+    kind, total = op.operands[position].type.element_type, op.results[0].type.element_type
+    if kind == ir.IntegerType.get_signless(8) and total == ir.IntegerType.get_signless(32):
+        group = 4 if cpu.dots & {"u8s8", "s8s8"} else 1
+    elif isinstance(kind, ir.BF16Type) and isinstance(total, ir.F32Type | ir.BF16Type):
+        group = 2 if "bf16" in cpu.dots else 1
+    else:
+        return 1
+    maps, block = maps_of(op), op.regions[0].blocks[0]
+    loop = maps[position].results[dim]
+    others = [
+        n
+        for n, value in enumerate(list(op.operands)[:-1])
+        if n != position and loop in list(maps[n].results)
+    ]
+    if len(others) != 1 or maps[others[0]].results[-1] != loop:
+        return 1
+    same = op.operands[others[0]].type.element_type == kind
+    return group if same and _is_extended_factor(block.arguments[position]) else 1
+
+
+def _is_extended_factor(argument: ir.Value) -> bool:
+    """Whether the body extends an input and multiplies it, nothing else."""
+    uses = [use.owner.operation for use in argument.uses]
+    if len(uses) != 1 or uses[0].name not in ("arith.extsi", "arith.extui", "arith.extf"):
+        return False
+    then = [use.owner.operation.name for use in uses[0].results[0].uses]
+    return then in (["arith.muli"], ["arith.mulf"])
 
 
 def _storage_order(dims: Sequence[int | None], lane_dim: int, reduced: Sequence[int]) -> list[int]:
