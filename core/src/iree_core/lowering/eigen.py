@@ -10,7 +10,7 @@ from __future__ import annotations
 from iree_core.ir import arith, ir
 from iree_core.lowering import index
 from iree_core.lowering.element import BOOL, I32, ElementType
-from iree_core.lowering.factor import copied, identity
+from iree_core.lowering.factor import identity
 from iree_core.lowering.imperative import (
     Array,
     Number,
@@ -127,15 +127,18 @@ def _diagonalise(routine: Routine, h: Array, v: Array, size: Dim) -> None:
     zero = number(0.0, h.element)
     with routine.repeat(sweeps.go_on):
         sweeps.begin()
-        with routine.loop(0, size) as p, routine.loop(index.add(p, 1), size) as q:
-            with routine.when(h[p, q].magnitude > small):
-                sweeps.changed.set(number(1, BOOL))
-                rotation = _Rotation(h[p, p].real, h[q, q].real, h[p, q])
-                rotation.columns(routine, h, p, q, size)
-                rotation.rows(routine, h, p, q, size)
-                rotation.columns(routine, v, p, q, size)
-                h[p, q] = zero
-                h[q, p] = zero
+        with (
+            routine.loop(0, size) as p,
+            routine.loop(index.add(p, 1), size) as q,
+            routine.when(h[p, q].magnitude > small),
+        ):
+            sweeps.changed.set(number(1, BOOL))
+            rotation = _Rotation(h[p, p].real, h[q, q].real, h[p, q])
+            rotation.columns(routine, h, p, q, size)
+            rotation.rows(routine, h, p, q, size)
+            rotation.columns(routine, v, p, q, size)
+            h[p, q] = zero
+            h[q, p] = zero
 
 
 def _sort(

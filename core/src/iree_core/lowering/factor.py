@@ -202,9 +202,7 @@ def qr(a: Tensor) -> list[Tensor]:
         tau = routine.array(into[1], a.element)
         with routine.loop(0, size) as k:
             beta, factor = reflect(routine, m, tau, k, k, rows)
-            apply_reflector(
-                routine, m, k, k, rows, factor.conj, m, (index.add(k, 1), columns)
-            )
+            apply_reflector(routine, m, k, k, rows, factor.conj, m, (index.add(k, 1), columns))
             m[k, k] = beta
         return [m.value, tau.value]
 
@@ -333,15 +331,14 @@ def tridiagonal_solve(
         info[()] = number(0, I32)
         with routine.loop(0, index.sub(size, 1)) as k:
             _eliminate(routine, (dl, d, du, second, x), k, size, count)
-        with routine.downwards(size) as i:
-            with routine.loop(0, count) as c:
-                rest = routine.variable(x[i, c], element)
-                one, two = index.add(i, 1), index.add(i, 2)
-                with routine.when(index.compare(arith.CmpIPredicate.slt, one, size)):
-                    rest.set(rest.get() - du[i] * x[one, c])
-                with routine.when(index.compare(arith.CmpIPredicate.slt, two, size)):
-                    rest.set(rest.get() - second[i] * x[two, c])
-                x[i, c] = rest.get() / d[i]
+        with routine.downwards(size) as i, routine.loop(0, count) as c:
+            rest = routine.variable(x[i, c], element)
+            one, two = index.add(i, 1), index.add(i, 2)
+            with routine.when(index.compare(arith.CmpIPredicate.slt, one, size)):
+                rest.set(rest.get() - du[i] * x[one, c])
+            with routine.when(index.compare(arith.CmpIPredicate.slt, two, size)):
+                rest.set(rest.get() - second[i] * x[two, c])
+            x[i, c] = rest.get() / d[i]
         return [dl.value, d.value, du.value, x.value, info.value]
 
     dims = [t.dims[-1:] for t in (lower, diagonal, upper)]

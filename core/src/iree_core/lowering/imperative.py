@@ -211,9 +211,7 @@ class Routine:
     @contextmanager
     def loop(self, lower: Dim, upper: Dim) -> Iterator[ir.Value]:
         """Count from ``lower`` to below ``upper``; gives the position."""
-        op = scf.ForOp(
-            index.value(lower), index.value(upper), index.value(1), list(self._values)
-        )
+        op = scf.ForOp(index.value(lower), index.value(upper), index.value(1), list(self._values))
         count = len(self._values)
         with ir.InsertionPoint(op.body):
             self._values = list(op.inner_iter_args)
@@ -277,13 +275,11 @@ class Array:
         return Number(load(self.value, *_positions(position)), self.element)
 
     def __setitem__(self, position: Dim | Sequence[Dim], scalar: Number) -> None:
-        self._routine._values[self._place] = store(
-            scalar.value, self.value, *_positions(position)
-        )
+        self._routine._values[self._place] = store(scalar.value, self.value, *_positions(position))
 
 
 def _positions(position: Dim | Sequence[Dim]) -> Sequence[Dim]:
-    return position if isinstance(position, tuple) else (position,)  # type: ignore[return-value]
+    return position if isinstance(position, tuple) else (position,)
 
 
 @dataclass(frozen=True)

@@ -141,9 +141,7 @@ def _deflate(routine: Routine, t: Array, last: Position) -> Position:
     searching = routine.variable(1, BOOL)
 
     def go_on() -> ir.Value:
-        return both(
-            searching.get().value, index.compare(arith.CmpIPredicate.sgt, first.get(), 0)
-        )
+        return both(searching.get().value, index.compare(arith.CmpIPredicate.sgt, first.get(), 0))
 
     with routine.repeat(go_on):
         here = first.get()

@@ -81,7 +81,7 @@ def _with_all_arguments(
     kept = dict(zip(program.kept, kinds[leading:], strict=True))
     every = [kept.get(n) or _type(value) for n, value in enumerate(program.inputs)]
     results = list(entry.type.results)
-    attributes = entry.attributes["res_attrs"] if "res_attrs" in entry.attributes else None
+    attributes = entry.attributes.get("res_attrs")
     names = _argument_names(entry)[leading:]
     entry.attributes["sym_name"] = ir.StringAttr.get("jax_main")
     entry.attributes["sym_visibility"] = ir.StringAttr.get("private")
@@ -115,8 +115,7 @@ def _type(value: Value) -> ir.Type:
 def _argument_names(entry: func.FuncOp) -> list[str]:
     """Return the names that JAX gave the arguments, "" where it gave none."""
     return [
-        a.location.name_str if isinstance(a.location, ir.NameLoc) else ""
-        for a in entry.arguments
+        a.location.name_str if isinstance(a.location, ir.NameLoc) else "" for a in entry.arguments
     ]
 
 

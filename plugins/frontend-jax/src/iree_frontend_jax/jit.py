@@ -93,11 +93,7 @@ def _positional(fun: Callable[..., Any]) -> tuple[list[str], int]:
         parameters = list(inspect.signature(fun).parameters.values())
     except (TypeError, ValueError):
         return [], 0
-    names = [
-        p.name
-        for p in parameters
-        if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-    ]
+    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     return names, len(names)
 
 
@@ -193,4 +189,4 @@ def _describe(leaf: Any) -> Hashable:
         return leaf.shape, leaf.dtype, leaf.weak_type
     if isinstance(leaf, np.ndarray | np.generic):
         return leaf.shape, leaf.dtype, False
-    return type(leaf)
+    return (type(leaf),)

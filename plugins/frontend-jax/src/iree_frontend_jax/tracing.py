@@ -108,9 +108,7 @@ def _values(avals: Sequence[Any], names: Sequence[str]) -> tuple[Value, ...]:
 def _value(aval: Any, name: str) -> Value:
     dims = tuple(str(dim).replace(" ", "") for dim in aval.shape)
     if is_key(aval.dtype):
-        words = jax.eval_shape(
-            jax.random.key_data, jax.ShapeDtypeStruct((), aval.dtype)
-        ).shape
+        words = jax.eval_shape(jax.random.key_data, jax.ShapeDtypeStruct((), aval.dtype)).shape
         return Value(name, dims + tuple(map(str, words)), "ui32")
     if aval.dtype == jax.dtypes.float0:
         return Value(name, dims, "i1")
