@@ -14,6 +14,7 @@ from iree_core.ir import arith, ir, math, tensor
 from iree_core.lowering import index, scalars, tensors
 from iree_core.lowering.element import F32, I64, ElementType
 from iree_core.lowering.index import Dim
+from iree_core.lowering.loops import for_loop
 from iree_core.lowering.structured import computed, elementwise, loop_index
 from iree_core.lowering.tensors import Tensor
 from iree_frontend_onnx.ops.elementwise import number
@@ -287,25 +288,16 @@ def _interpolated(node: Node, x: Tensor, step: _Axis, coordinates: str, mode: st
     dims[step.axis] = step.out
     a = node.attr("cubic_coeff_a", -0.75)
     outside = bool(node.attr("exclude_outside", 0))
-    reach = 1.0 if mode == "linear" else 2.0
-    taps, shrink = int(2 * reach), 1.0
-    if node.attr("antialias", 0):
-        if not isinstance(step.scale, float):
-            node.unsupported("antialias needs scales known at import")
-        shrink = min(step.scale, 1.0)
-        taps = 2 * -(-int(reach * 1000000) // int(shrink * 1000000)) + 2 if shrink < 1 else taps
-        outside = True
+    shrink, first, taps = _taps(step, bool(node.attr("antialias", 0)), 1 if mode == "linear" else 2)
     index.value(step.size), index.value(step.out)
 
     def body(*places: ir.Value) -> ir.Value:
         where = _coordinate(places[step.axis], step, coordinates)
         base = math.floor(where)
-        total, weights = number(0.0, F32), number(0.0, F32)
-        first = -(taps // 2) + 1
         size = _to_float(index.value(step.size))
-        for tap in range(first, first + taps):
-            spot = arith.addf(base, number(float(tap), F32))
-            distance = arith.mulf(arith.subf(where, spot), number(shrink, F32))
+
+        def add(spot: ir.Value, sums: Sequence[ir.Value]) -> list[ir.Value]:
+            distance = arith.mulf(arith.subf(where, spot), _constant(shrink))
             weight = _linear(distance) if mode == "linear" else _cubic(distance, a)
             if outside:
                 inside = arith.andi(
@@ -315,11 +307,39 @@ def _interpolated(node: Node, x: Tensor, step: _Axis, coordinates: str, mode: st
                 weight = arith.select(inside, weight, number(0.0, F32))
             at = list(places)
             at[step.axis] = _clamped(_to_index(spot), step.size)
-            total = arith.addf(total, arith.mulf(weight, tensor.extract(x.value, at)))
-            weights = arith.addf(weights, weight)
-        return arith.divf(total, weights) if outside else total
+            value = arith.mulf(weight, tensor.extract(x.value, at))
+            return [arith.addf(sums[0], value), arith.addf(sums[1], weight)]
+
+        sums = [number(0.0, F32), number(0.0, F32)]
+        if isinstance(taps, int):
+            assert isinstance(first, int)
+            for tap in range(first, first + taps):
+                sums = add(arith.addf(base, number(float(tap), F32)), sums)
+        else:
+
+            def visit(tap: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
+                place = arith.addi(tap, index.value(first))
+                return add(arith.addf(base, _to_float(place)), sums)
+
+            sums = for_loop(0, taps, sums, visit)
+        # Otherwise the weights add up to 1.
+        return arith.divf(*sums) if outside or shrink != 1.0 else sums[0]
 
     return computed(dims, [F32], body)[0]
+
+
+def _taps(step: _Axis, antialias: bool, reach: int) -> tuple[float | ir.Value, Dim, Dim]:
+    """Return how the kernel of width 2 ``reach`` is stretched (a factor for distances), and the
+    first of its neighbours, counted from the one below the position, and their number."""
+    if not antialias or (isinstance(step.scale, float) and step.scale >= 1.0):
+        return 1.0, 1 - reach, 2 * reach
+    if isinstance(step.scale, float):
+        first = floor(-reach / step.scale) + 1
+        return step.scale, first, 2 - 2 * first
+    shrink = arith.minimumf(step.scale, number(1.0, F32))
+    start = _to_index(math.floor(arith.divf(number(-float(reach), F32), shrink)))
+    begin = index.add(start, 1)
+    return shrink, begin, index.sub(2, index.mul(begin, 2))
 
 
 def _outside(node: Node, x: Tensor, plan: Sequence[_Axis]) -> Tensor:
