@@ -216,6 +216,20 @@ def test_masks(mask: str, guarded: bool) -> None:
     Case(1, 2, 24, 50, 16, 32, mask=mask, guarded=guarded and mask != "none").run(1)
 
 
+@pytest.mark.parametrize("guarded", [False, True])
+def test_a_query_that_is_not_a_number_affects_its_own_row_only(guarded: bool) -> None:
+    case = Case(1, 1, 20, 33, 16, 16, mask="added", guarded=guarded)
+    rng = np.random.default_rng(5)
+    q, k, v = (rng.standard_normal((1, n, 1, 16), np.float32) for n in (20, 33, 33))
+    q[0, 7, 0, 3] = np.nan
+    mask = np.zeros((20, 33), np.float32)
+    shape = ((1, 20, 1, 16), np.float32)
+    (found,), _ = run_dispatch(case.text(), [q, k, v, mask], [], [shape])
+    expected = case.reference(q, k, v, np.ones((20, 33), bool))
+    assert np.isnan(expected[0, 7]).all() != guarded
+    np.testing.assert_allclose(found, expected, rtol=3e-6, atol=3e-6)
+
+
 def test_narrow_registers() -> None:
     target = CpuModel(vector_bytes=16, vector_registers=16, masked=False)
     Case(1, 2, 21, 45, 24, 24, mask="added").run(2, target)

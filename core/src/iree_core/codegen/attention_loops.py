@@ -389,6 +389,7 @@ class AttentionLoops:
         found = combiners(op)
         assert found is not None
         combiner: Combiner = found[0]
+        join = _larger if target == self.a.maximum else combiner.join
 
         def step(
             query: Scalar, k: Scalar, carried: ir.Value, mask: ir.Value | None
@@ -400,7 +401,7 @@ class AttentionLoops:
             if keep:
                 here = Index(b.sub(query, self.top))
                 b.store(self.block, [here, Index(k, 1)], value, Lane(lanes))
-            joined = combiner.join(carried, value)
+            joined = join(carried, value)
             return joined if mask is None else arith.SelectOp(mask, joined, carried).result
 
         def steps(
@@ -417,7 +418,7 @@ class AttentionLoops:
         parts = self._loop(0, ends[0], many, steps, [neutral] * (unroll * count))
         for n in range(1, unroll):
             parts[:count] = [
-                combiner.join(x, y)
+                join(x, y)
                 for x, y in zip(parts[:count], parts[n * count : (n + 1) * count], strict=True)
             ]
         parts = self._loop(ends[0], ends[1], lanes, steps, parts[:count])
@@ -478,3 +479,13 @@ class AttentionLoops:
                     result = self.evaluator.value(placement.tensor, at, lane)
                     b.store(buffer, at, b.splat(result, lane.width), lane)
                 self.supplied = None
+
+
+def _larger(a: ir.Value, b: ir.Value) -> ir.Value:
+    """Return the larger of two numbers, ``a`` if ``b`` is none.
+
+    A row's maximum need not be NaN where a score is: the sum of the row's exponentials is, and
+    with it all of the row's weights. This is one instruction, a maximum that keeps NaN is six.
+    """
+    above = arith.CmpFOp(arith.CmpFPredicate.OGT, b, a).result
+    return arith.SelectOp(above, b, a).result
