@@ -175,6 +175,26 @@ def test_mean_that_keeps_its_dimensions() -> None:
     np.testing.assert_allclose(y, x.mean((2, 3), keepdims=True), rtol=1e-5, atol=1e-6)
 
 
+def test_maximum_of_everything() -> None:
+    text = """
+    func.func @f(%x: tensor<5x70xf32>) -> tensor<f32> attributes {flow.dispatch} {
+      %least = arith.constant 0xFF800000 : f32
+      %e = tensor.empty() : tensor<f32>
+      %i = linalg.fill ins(%least : f32) outs(%e : tensor<f32>) -> tensor<f32>
+      %r = linalg.generic {indexing_maps = [affine_map<(i, j) -> (i, j)>, affine_map<(i, j) -> ()>],
+          iterator_types = ["reduction", "reduction"]}
+          ins(%x : tensor<5x70xf32>) outs(%i : tensor<f32>) {
+        ^bb0(%a: f32, %acc: f32):
+          %t = arith.maximumf %acc, %a : f32
+          linalg.yield %t : f32 } -> tensor<f32>
+      return %r : tensor<f32>
+    }"""
+    x = np.random.default_rng(0).standard_normal((5, 70), np.float32)
+    (y,), kernel = run_dispatch(text, [x], [], [((), np.float32)])
+    assert kernel.schedule == "rows"
+    assert y == x.max()
+
+
 def test_sum_that_is_stored_beside_its_normalisation() -> None:
     """The residual stream of a transformer: ``x + y`` and ``softmax``-like statistics of it."""
     full, row = "tensor<9x37xf32>", "tensor<9xf32>"

@@ -277,7 +277,9 @@ def _plan(dispatch: Dispatch) -> _Plan:
         raise NotScheduled("a reduction whose combination is not known")
     result_rows = []
     for result in dispatch.results:
-        dims = _rows_behind(first, result) or _rows_ahead(first, result)
+        dims = _rows_behind(first, result)
+        if dims is None:
+            dims = _rows_ahead(first, result)
         if dims is None:
             raise NotScheduled("a result that is not computed row by row")
         result_rows.append(dims)
