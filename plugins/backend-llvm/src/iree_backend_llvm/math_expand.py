@@ -4,7 +4,7 @@ Each pair of an operation and a type is expanded once per kernel, however often 
 
     %y = math.exp %x : vector<16xf32>        %y = call @math.exp.16xf32(%x)
 
-becomes the right-hand side, and the function holds the arithmetic of iree_core.codegen.arithmetic.functions. Types
+becomes the right-hand side; the function holds the formula of codegen.arithmetic.functions. Types
 narrower than 32 bits are extended before and rounded after. What has no expansion (double
 precision) is left to the passes that call the C library.
 """

@@ -1,0 +1,203 @@
+"""Mathematical functions and small floats of a GPU kernel as plain arithmetic, in place.
+
+A shader language promises little for its functions (Vulkan: 2^-11 absolute for a sine, any
+rounding for a conversion to half precision), so all come from
+:mod:`iree_core.codegen.arithmetic`. A function is expanded where it is called; multiply-adds are
+rounded twice, because no GPU API promises a fused one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from iree_core.codegen.arithmetic import small_floats
+from iree_core.codegen.arithmetic.functions import BINARY, PERIODIC, REDUCTION_LIMIT, UNARY
+from iree_core.codegen.arithmetic.numeric import Num, constant, element_of, shaped_like
+from iree_core.codegen.arithmetic.trigonometry import large_circular
+from iree_core.errors import CompileError
+from iree_core.ir import arith, ir, run_pipeline
+
+_BITWISE = frozenset({"math.absf", "math.copysign"})
+_WIDENED = ("math.", "vector.fma")
+_SMALL = ("bf16", "f16", "f8E", "f4E", "f6E")
+_EMULATED = (
+    "bf16,f16,f8E4M3FN,f8E5M2,f8E4M3FNUZ,f8E5M2FNUZ,f8E4M3B11FNUZ,f8E4M3,f8E3M4,f8E8M0FNU,f4E2M1FN"
+)
+# Upstream knows these in terms of simpler operations.
+_UPSTREAM = ("ctlz", "cttz", "ipowi", "fpowi", "clampf")
+
+
+def expand(module: ir.Module, text: str) -> None:
+    """Expand what no GPU computes by itself in ``module``.
+
+    Args:
+        module: the kernel's module.
+        text: what the module was parsed from (to see quickly what does not occur).
+
+    Raises:
+        CompileError: a function that has no expansion for its type.
+    """
+    if "complex<" in text:
+        run_pipeline(module, "builtin.module(convert-complex-to-standard)", verify=False)
+    if any(f"math.{name}" in text for name in _UPSTREAM):
+        run_pipeline(module, f"builtin.module(math-expand-ops{{ops={','.join(_UPSTREAM)}}})")
+    if any(name in text for name in _SMALL):
+        _widen(module)
+        run_pipeline(
+            module,
+            "builtin.module(arith-emulate-unsupported-floats"
+            f"{{source-types={_EMULATED} target-type=f32}})",
+            verify=False,
+        )
+        small_floats.expand(module, _inline, halves=False)
+    _expand_functions(module)
+    if any(name in text for name in ("floordivsi", "ceildiv", "remf")):
+        _expand_remainders(module)
+        run_pipeline(module, "builtin.module(arith-expand)", verify=False)
+
+
+def _inline(
+    _: str, operands: list[ir.Value], result: ir.Type, build: Callable[..., Num]
+) -> ir.Value:
+    return build(*(Num(operand, False) for operand in operands)).value
+
+
+def _find(module: ir.Module, wanted: Callable[[ir.Operation], bool]) -> list[ir.Operation]:
+    found = []
+
+    def visit(op: ir.Operation) -> ir.WalkResult:
+        if wanted(op):
+            found.append(op)
+        return ir.WalkResult.ADVANCE
+
+    module.operation.walk(visit)
+    return found
+
+
+def _widen(module: ir.Module) -> None:
+    """Compute functions of floats narrower than 32 bits in f32."""
+
+    def narrow(op: ir.Operation) -> bool:
+        if not op.name.startswith(_WIDENED) or op.name in _BITWISE:
+            return False
+        return any(_is_narrow(value.type) for value in (*op.operands, *op.results))
+
+    single = ir.F32Type.get()
+    for op in _find(module, narrow):
+        with ir.InsertionPoint(op), op.location:
+            operands = [
+                arith.ExtFOp(shaped_like(o.type, single), o).result if _is_narrow(o.type) else o
+                for o in op.operands
+            ]
+            kinds = [
+                shaped_like(r.type, single) if _is_narrow(r.type) else r.type for r in op.results
+            ]
+            attributes = {name: op.attributes[name] for name in op.attributes}
+            wide = ir.Operation.create(op.name, kinds, operands, attributes)
+            for old, result in zip(op.results, wide.results, strict=True):
+                if old.type != result.type:
+                    result = arith.TruncFOp(old.type, result).result
+                old.replace_all_uses_with(result)
+        op.erase()
+
+
+def _is_narrow(kind: ir.Type) -> bool:
+    element = element_of(kind)
+    return isinstance(element, ir.FloatType) and element.width < 32
+
+
+def _expand_functions(module: ir.Module) -> None:
+    def known(op: ir.Operation) -> bool:
+        return op.name in UNARY or op.name in BINARY or op.name == "math.sincos"
+
+    for op in _find(module, known):
+        kind = op.results[0].type
+        if not isinstance(element_of(kind), ir.F32Type):
+            raise CompileError(f"GPU backends have no {op.name} of {kind}.")
+        with ir.InsertionPoint(op), op.location:
+            operands = [Num(operand, False) for operand in op.operands]
+            names = ["math.sin", "math.cos"] if op.name == "math.sincos" else [op.name]
+            for name, result in zip(names, op.results, strict=True):
+                result.replace_all_uses_with(_function(name, operands).value)
+        op.erase()
+
+
+def _function(name: str, operands: list[Num]) -> Num:
+    if name in PERIODIC:
+        return large_circular(name, operands[0], UNARY[name], REDUCTION_LIMIT)
+    if name == "math.powf":
+        x, y = operands
+        exponent = _splat(y.value)
+        if exponent == 2.0:
+            return x * x
+        if exponent == 3.0:
+            return x * x * x
+    return UNARY[name](operands[0]) if name in UNARY else BINARY[name](*operands)
+
+
+def _splat(value: ir.Value) -> float | None:
+    owner = value.owner
+    if isinstance(owner, ir.Block):
+        return None
+    if owner.name == "vector.broadcast":
+        return _splat(owner.operands[0])
+    if owner.name != "arith.constant":
+        return None
+    attribute = owner.attributes["value"]
+    if isinstance(attribute, ir.DenseElementsAttr):
+        if not attribute.is_splat:
+            return None
+        attribute = attribute.get_splat_value()
+    return float(ir.FloatAttr(attribute).value)
+
+
+def _expand_remainders(module: ir.Module) -> None:
+    """Compute the remainder of floats exactly: x - n y by long division on the exponents."""
+    for op in _find(module, lambda op: op.name == "arith.remf"):
+        with ir.InsertionPoint(op), op.location:
+            x, y = (Num(operand, False) for operand in op.operands)
+            if isinstance(x.kind, ir.VectorType):
+                raise CompileError("GPU backends have no arith.remf of vectors.")
+            op.results[0].replace_all_uses_with(_remainder(x, y).value)
+        op.erase()
+
+
+def _remainder(x: Num, y: Num) -> Num:
+    from iree_core.ir import scf
+
+    magnitude, divisor = abs(x), abs(y)
+    zero = constant(x.kind, 0.0)
+    # Doubling is exact, and so is every subtraction of a number at most half or twice as large.
+    up = scf.WhileOp([x.kind], [divisor.value])
+    before = up.before.blocks.append(x.kind)
+    after = up.after.blocks.append(x.kind)
+    with ir.InsertionPoint(before):
+        scale = Num(before.arguments[0], False)
+        fits = (scale <= magnitude * 0.5) & _positive(scale)
+        scf.ConditionOp(fits.value, [scale.value])
+    with ir.InsertionPoint(after):
+        scf.YieldOp([(Num(after.arguments[0], False) * 2.0).value])
+    down = scf.WhileOp([x.kind, x.kind], [magnitude.value, up.results[0]])
+    before = down.before.blocks.append(x.kind, x.kind)
+    after = down.after.blocks.append(x.kind, x.kind)
+    with ir.InsertionPoint(before):
+        rest, scale = (Num(a, False) for a in before.arguments)
+        more = (scale >= divisor) & _positive(scale)
+        scf.ConditionOp(more.value, [rest.value, scale.value])
+    with ir.InsertionPoint(after):
+        rest, scale = (Num(a, False) for a in after.arguments)
+        less = Num(arith.SelectOp((rest >= scale).value, scale.value, zero).result, False)
+        scf.YieldOp([(rest - less).value, (scale * 0.5).value])
+    result = Num(down.results[0], False).copysign(x)
+    finite = magnitude < float("inf")
+    valid = finite & divisor.ne(0.0)
+    nan = constant(x.kind, float("nan"))
+    result = Num(arith.SelectOp(valid.value, result.value, nan).result, False)
+    # An infinite divisor leaves x; a NaN stays one.
+    infinite = divisor.eq(float("inf")) & finite
+    result = Num(arith.SelectOp(infinite.value, x.value, result.value).result, False)
+    return Num(arith.SelectOp(y.is_nan().value, y.value, result.value).result, False)
+
+
+def _positive(x: Num) -> Num:
+    return (x > 0.0) & (x < float("inf"))

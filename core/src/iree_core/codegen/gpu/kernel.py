@@ -1,0 +1,54 @@
+"""What GPU code generation hands to a backend: the kernel of one invocation.
+
+The function of a GPU kernel has the signature ::
+
+    func.func @kernel(%b0: memref<?xT0>, ..., %out: memref<?xTn>,   // tensors in, then out
+                      %s0: index, ...,                              // scalar operands
+                      %scratch: memref<?xi8>,                       // only if scratch is not 0
+                      %group: index, %local: index)                 // which invocation it is
+
+and does the work of one invocation, number ``local`` of workgroup ``group``. It does nothing
+where ``group * workgroup + local`` is not below the grid, so surplus workgroups do no harm.
+Storage types are those of :mod:`iree_core.codegen.kernel`; no two buffers overlap but those that
+the attribute ``kernel.may_alias`` lists.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from iree_core.codegen.kernel import Kernel
+from iree_core.expr import Expr
+
+
+@dataclass(frozen=True)
+class GpuModel:
+    """What a schedule needs to know of a class of devices.
+
+    Attributes:
+        invocations: invocations of a workgroup where nothing else decides.
+        tile_rows: most rows of the register tile of one invocation.
+        tile_columns: columns of it, a multiple of 4 that are loaded as vectors of 4.
+    """
+
+    invocations: int = 64
+    tile_rows: int = 8
+    tile_columns: int = 4
+
+
+@dataclass(frozen=True)
+class GpuKernel(Kernel):
+    """A kernel whose grid counts invocations.
+
+    Attributes:
+        workgroup: invocations of a workgroup, in one dimension.
+        sizes: bytes of every buffer, over the scalar operands, in the order of the function's
+            arguments.
+        scalars: how many scalar operands there are.
+        results: how many of the buffers, at the end, are results.
+    """
+
+    workgroup: int = 64
+    scalars: int = 0
+    results: int = 1
+    sizes: tuple[Expr, ...] = field(default=())

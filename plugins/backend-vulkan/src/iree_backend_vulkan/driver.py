@@ -1,0 +1,417 @@
+"""The Vulkan driver: devices, their queue, and timeline semaphores.
+
+Options of a device: ``timeout`` (seconds after which a submission counts as hung, default 600)
+and ``staging=1`` (copy to and from device memory even where the host could map it).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iree_backend_vulkan import vk
+from iree_backend_vulkan.commands import VulkanCommandBuffer, submit_info
+from iree_backend_vulkan.executable import VulkanExecutable
+from iree_backend_vulkan.image import FORMAT
+from iree_backend_vulkan.instance import PhysicalDevice, feature_chain, physical_devices
+from iree_backend_vulkan.memory import Heap, VulkanAllocator, VulkanBuffer
+from iree_core import hal
+from iree_core.errors import DeviceError, ModuleFileError, UsageError
+from iree_core.vm.program import CommandList
+
+_TIMEOUT = 600.0
+_STAGING_BYTES = 32 << 20
+
+
+class VulkanSemaphore(hal.Semaphore):
+    """A timeline semaphore of a Vulkan device."""
+
+    def __init__(self, device: VulkanDevice, initial: int) -> None:
+        self.device = device
+        self._error: DeviceError | None = None
+        kind = vk.SemaphoreTypeCreateInfo(
+            sType=vk.SEMAPHORE_TYPE_CREATE_INFO,
+            semaphoreType=vk.SEMAPHORE_TIMELINE,
+            initialValue=initial,
+        )
+        info = vk.SemaphoreCreateInfo(sType=vk.SEMAPHORE_CREATE_INFO, pNext=vk.pointer(kind))
+        made = ctypes.c_uint64()
+        device.api.CreateSemaphore(device.handle, vk.pointer(info), None, vk.pointer(made))
+        self.handle = made.value
+        weakref.finalize(self, device.destroy_semaphore, self.handle)
+
+    def query(self) -> int:
+        """Return the current payload."""
+        self.check()
+        value = ctypes.c_uint64()
+        self.device.api.GetSemaphoreCounterValue(self.device.handle, self.handle, vk.pointer(value))
+        return value.value
+
+    def check(self) -> None:
+        """Raise the error that the semaphore was failed with, or that its device has."""
+        error = self._error or self.device.error
+        if error is not None:
+            raise error
+
+    def signal(self, value: int) -> None:
+        """Raise the payload from the host."""
+        if self._error is not None:
+            return
+        current = self.query()
+        if value <= current:
+            raise DeviceError(f"A semaphore at {current} cannot be signalled to {value}.")
+        info = vk.SemaphoreSignalInfo(
+            sType=vk.SEMAPHORE_SIGNAL_INFO, semaphore=self.handle, value=value
+        )
+        self.device.api.SignalSemaphore(self.device.handle, vk.pointer(info))
+
+    def fail(self, error: DeviceError) -> None:
+        """Make every wait raise ``error``."""
+        self._error = error
+
+    def wait(self, value: int, timeout: float | None = None) -> bool:
+        """Block until the payload reaches ``value``; the GIL is released meanwhile."""
+        self.check()
+        limit = self.device.timeout if timeout is None else timeout
+        end = time.monotonic() + limit
+        handles, values = (ctypes.c_uint64 * 1)(self.handle), (ctypes.c_uint64 * 1)(value)
+        info = vk.SemaphoreWaitInfo(
+            sType=vk.SEMAPHORE_WAIT_INFO,
+            semaphoreCount=1,
+            pSemaphores=vk.pointer(handles),
+            pValues=vk.pointer(values),
+        )
+        while True:
+            # In steps, so that a failure from elsewhere and Ctrl-C are noticed.
+            left = max(0.0, end - time.monotonic())
+            nanoseconds = int(min(left, 0.5) * 1e9)
+            result = self.device.guarded(
+                self.device.api.WaitSemaphores, self.device.handle, vk.pointer(info), nanoseconds
+            )
+            self.check()
+            if result == vk.SUCCESS:
+                self.device.collect()
+                return True
+            if left <= 0.5:
+                break
+        if timeout is not None:
+            return False
+        raise self.device.fail(
+            DeviceError(
+                f"{self.device.description} did not finish its work in {limit:g} s.",
+                hint="Open the device with a larger ?timeout=SECONDS if the work takes that long.",
+            )
+        )
+
+
+class VulkanDevice(hal.Device):
+    """One Vulkan device with one compute queue.
+
+    Attributes:
+        physical: what it is.
+        handle: the VkDevice.
+        heap: its memory.
+        timeout: seconds after which work counts as hung.
+        error: why it cannot be used any more.
+        closed: it is being destroyed.
+    """
+
+    def __init__(self, physical: PhysicalDevice, timeout: float, staged: bool) -> None:
+        """Open the device.
+
+        Raises:
+            DeviceError: it lacks what the driver needs, or does not open.
+        """
+        if physical.unusable is not None:
+            raise DeviceError(f"The device {physical.name} is unusable: {physical.unusable}.")
+        self.name = "vulkan"
+        self.description = f"{physical.name} ({physical.kind})"
+        self.api, self.physical, self.timeout = vk.api(), physical, timeout
+        self.error: DeviceError | None = None
+        self.closed = False
+        self._lock = threading.RLock()
+        self._pending: deque[tuple[VulkanSemaphore, int, tuple[Any, ...]]] = deque()
+        self.handle = self._create()
+        queue = ctypes.c_void_p()
+        self.api.GetDeviceQueue(self.handle, physical.queue_family, 0, vk.pointer(queue))
+        self._queue = queue.value
+        info = vk.CommandPoolCreateInfo(
+            sType=vk.COMMAND_POOL_CREATE_INFO,
+            flags=vk.COMMAND_POOL_RESET,
+            queueFamilyIndex=physical.queue_family,
+        )
+        pool = ctypes.c_uint64()
+        self.api.CreateCommandPool(self.handle, vk.pointer(info), None, vk.pointer(pool))
+        self._pool = pool.value
+        self.heap = Heap(self, staged)
+        self.allocator = VulkanAllocator(self)
+
+    def _create(self) -> int:
+        first, bytes16, bytes8, timeline = feature_chain()
+        features = self.physical.features
+        first.features.shaderInt64 = "int64" in features
+        first.features.shaderFloat64 = "float64" in features
+        bytes16.storageBuffer16BitAccess = "storage16" in features
+        bytes8.storageBuffer8BitAccess = "storage8" in features
+        timeline.timelineSemaphore = 1
+        priority = ctypes.c_float(1.0)
+        queue = vk.DeviceQueueCreateInfo(
+            sType=vk.DEVICE_QUEUE_CREATE_INFO,
+            queueFamilyIndex=self.physical.queue_family,
+            queueCount=1,
+            pQueuePriorities=vk.pointer(priority),
+        )
+        info = vk.DeviceCreateInfo(
+            sType=vk.DEVICE_CREATE_INFO,
+            pNext=vk.pointer(first),
+            queueCreateInfoCount=1,
+            pQueueCreateInfos=vk.pointer(queue),
+        )
+        handle = ctypes.c_void_p()
+        try:
+            self.api.CreateDevice(self.physical.handle, vk.pointer(info), None, vk.pointer(handle))
+        except vk.VulkanError as error:
+            raise DeviceError(
+                f"{self.description} does not open: {error.what}", hint=error.hint
+            ) from error
+        assert handle.value is not None
+        return handle.value
+
+    # What can go wrong with the whole device.
+
+    def fail(self, error: DeviceError) -> DeviceError:
+        """Make everything on this device raise ``error`` from now on."""
+        self.error = self.error or error
+        return self.error
+
+    def guarded(self, function: Any, *arguments: Any) -> int:
+        """Call a function of the API; a lost device stays lost."""
+        try:
+            return int(function(*arguments))
+        except vk.VulkanError as error:
+            if error.result == vk.DEVICE_LOST:
+                lost = DeviceError(f"{self.description} is lost: {error.what}", hint=error.hint)
+                raise self.fail(lost) from error
+            raise
+
+    # The device's methods.
+
+    def accepts(self, format: str, target: str) -> str | None:
+        """Return None if ``format`` is SPIR-V for this driver and the device has the features."""
+        if format != FORMAT:
+            return f"{self.name} runs {FORMAT}, not {format}"
+        return None
+
+    def load_executable(
+        self, data: memoryview, entries: Sequence[tuple[str, int]], *, format: str
+    ) -> VulkanExecutable:
+        """Create a pipeline for every entry point."""
+        reason = self.accepts(format, "")
+        if reason:
+            raise ModuleFileError(f"The executable does not run here: {reason}.")
+        return VulkanExecutable(self, data, entries)
+
+    def record(
+        self, commands: CommandList, executable: hal.Executable | None
+    ) -> VulkanCommandBuffer:
+        """Check ``commands``; they are recorded when their first operands are known."""
+        assert executable is None or isinstance(executable, VulkanExecutable)
+        return VulkanCommandBuffer(self, commands, executable)
+
+    def create_semaphore(self, initial: int = 0) -> VulkanSemaphore:
+        """Return a timeline semaphore."""
+        return VulkanSemaphore(self, initial)
+
+    def submit(
+        self,
+        commands: hal.CommandBuffer,
+        buffers: Sequence[hal.Buffer],
+        params: Sequence[int],
+        *,
+        wait: Sequence[hal.Timepoint] = (),
+        signal: Sequence[hal.Timepoint] = (),
+    ) -> None:
+        """Hand the work to the queue and return."""
+        if self.error is not None:
+            raise self.error
+        if len(buffers) != commands.slots or len(params) != commands.params:
+            raise DeviceError(
+                f"The command buffer takes {commands.slots} buffers and {commands.params} "
+                f"parameters, not {len(buffers)} and {len(params)}."
+            )
+        assert isinstance(commands, VulkanCommandBuffer)
+        own = [buffer for buffer in buffers if isinstance(buffer, VulkanBuffer)]
+        if len(own) != len(buffers):
+            raise DeviceError(f"A buffer is not in the memory of {self.description}.")
+        waits = self._native(wait)
+        signals = [(s.handle, value) for s, value in signal if isinstance(s, VulkanSemaphore)]
+        if len(signals) != len(signal):
+            raise DeviceError("A submission signals a semaphore of another device.")
+        with self._lock:
+            recording = commands.recording(own, params)
+            info, kept = submit_info(recording.handle, waits, signals)
+            self.guarded(self.api.QueueSubmit, self._queue, 1, vk.pointer(info), 0)
+            if signal:
+                semaphore, value = signal[-1]
+                assert isinstance(semaphore, VulkanSemaphore)
+                self._pending.append((semaphore, value, (recording, commands, own, kept)))
+            else:
+                self.guarded(self.api.DeviceWaitIdle, self.handle)
+
+    def _native(self, wait: Sequence[hal.Timepoint]) -> list[tuple[int, int]]:
+        """Return what the queue waits for; semaphores of other devices the host waits for."""
+        found = []
+        for semaphore, value in wait:
+            if isinstance(semaphore, VulkanSemaphore) and semaphore.device is self:
+                semaphore.check()
+                if value:
+                    found.append((semaphore.handle, value))
+            else:
+                semaphore.wait(value)
+        return found
+
+    def collect(self) -> None:
+        """Let go of what finished submissions used."""
+        with self._lock:
+            while self._pending:
+                semaphore, value, _ = self._pending[0]
+                if self.error is None and semaphore.query() < value:
+                    return
+                self._pending.popleft()
+
+    def transfer(
+        self, buffer: VulkanBuffer, offset: int, data: NDArray[np.uint8], *, write: bool
+    ) -> None:
+        """Copy between the host and memory that it does not map, in pieces."""
+        for start in range(0, data.nbytes, _STAGING_BYTES):
+            part = data[start : start + _STAGING_BYTES]
+            memory = self.heap.take(part.nbytes, True)
+            try:
+                area = (ctypes.c_uint8 * part.nbytes).from_address(memory.address)
+                host = np.frombuffer(area, np.uint8)
+                if write:
+                    host[:] = part
+                ends = (memory.buffer, 0), (buffer.memory.buffer, offset + start)
+                source, target = ends if write else ends[::-1]
+                self._copy_now(source, target, part.nbytes)
+                if not write:
+                    part[:] = host
+            finally:
+                self.heap.give_back(memory, True)
+
+    def _copy_now(self, source: tuple[int, int], target: tuple[int, int], length: int) -> None:
+        with self._lock:
+            handle = self.allocate_command_buffer()
+            begin = vk.CommandBufferBeginInfo(sType=vk.COMMAND_BUFFER_BEGIN_INFO)
+            self.api.BeginCommandBuffer(handle, vk.pointer(begin))
+            region = vk.BufferCopy(source[1], target[1], length)
+            self.api.CmdCopyBuffer(handle, source[0], target[0], 1, vk.pointer(region))
+            barrier = vk.MemoryBarrier(
+                sType=vk.MEMORY_BARRIER,
+                srcAccessMask=vk.ACCESS_TRANSFER_WRITE,
+                dstAccessMask=vk.ACCESS_HOST_READ | vk.ACCESS_SHADER_READ,
+            )
+            stages = vk.PIPELINE_STAGE_HOST | vk.PIPELINE_STAGE_COMPUTE
+            self.api.CmdPipelineBarrier(
+                handle, vk.PIPELINE_STAGE_TRANSFER, stages, 0, 1, vk.pointer(barrier),
+                0, None, 0, None,
+            )  # fmt: skip
+            self.api.EndCommandBuffer(handle)
+            semaphore = self.create_semaphore()
+            info, kept = submit_info(handle, [], [(semaphore.handle, 1)])
+            self.guarded(self.api.QueueSubmit, self._queue, 1, vk.pointer(info), 0)
+            semaphore.wait(1)
+            del kept
+            self.free_command_buffer(handle, 0)
+
+    # Objects that recordings use.
+
+    def allocate_command_buffer(self) -> int:
+        """Return a fresh command buffer."""
+        info = vk.CommandBufferAllocateInfo(
+            sType=vk.COMMAND_BUFFER_ALLOCATE_INFO, commandPool=self._pool, commandBufferCount=1
+        )
+        made = ctypes.c_void_p()
+        with self._lock:
+            self.api.AllocateCommandBuffers(self.handle, vk.pointer(info), vk.pointer(made))
+        assert made.value is not None
+        return made.value
+
+    def free_command_buffer(self, handle: int, descriptors: int) -> None:
+        """Free a command buffer and the pool of its descriptor sets."""
+        with self._lock:
+            handles = (ctypes.c_void_p * 1)(handle)
+            self.api.FreeCommandBuffers(self.handle, self._pool, 1, vk.pointer(handles))
+            if descriptors:
+                self.api.DestroyDescriptorPool(self.handle, descriptors, None)
+
+    def destroy_semaphore(self, handle: int) -> None:
+        """Destroy a semaphore that nothing waits for."""
+        self.api.DestroySemaphore(self.handle, handle, None)
+
+
+class VulkanDriver(hal.Driver):
+    """Opens the devices of the system's Vulkan loader."""
+
+    name = "vulkan"
+    formats = (FORMAT,)
+    rank = 1
+
+    def query_devices(self) -> list[hal.DeviceInfo]:
+        """Return all devices, saying of unusable ones why they are."""
+        return [
+            hal.DeviceInfo(str(number), device.description)
+            for number, device in enumerate(physical_devices())
+        ]
+
+    def create_device(
+        self, path: str = "", options: Mapping[str, str] | None = None
+    ) -> VulkanDevice:
+        """Open a device by its number; the first usable one by default."""
+        options = dict(options or {})
+        timeout = _seconds(options.pop("timeout", None))
+        staged = options.pop("staging", "0")
+        if options or staged not in ("0", "1"):
+            raise UsageError(
+                f"vulkan has no option {', '.join(options) or f'staging={staged}'}.",
+                hint="It knows: timeout=SECONDS, staging=1.",
+            )
+        return VulkanDevice(_choose(path), timeout, staged == "1")
+
+
+def _seconds(text: str | None) -> float:
+    if text is None:
+        return _TIMEOUT
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not seconds > 0:
+        raise UsageError(f"timeout is a number of seconds, not {text!r}.")
+    return seconds
+
+
+def _choose(path: str) -> PhysicalDevice:
+    devices = physical_devices()
+    if path in ("", "default"):
+        usable = [device for device in devices if device.unusable is None]
+        if usable:
+            return usable[0]
+        reasons = "; ".join(f"{device.name}: {device.unusable}" for device in devices)
+        raise DeviceError(
+            f"No Vulkan device of this machine is usable ({reasons or 'there is none'})."
+        )
+    if not path.isdecimal() or int(path) >= len(devices):
+        raise DeviceError(
+            f"There is no Vulkan device {path!r}; this machine has {len(devices)}.",
+            hint="`iree devices` lists them.",
+        )
+    return devices[int(path)]

@@ -1,0 +1,1 @@
+"""From a GPU kernel to a SPIR-V binary."""
