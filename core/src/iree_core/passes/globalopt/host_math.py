@@ -28,6 +28,7 @@ _FUNCTIONS: dict[str, Callable[..., NDArray]] = {
     "arith.addi": np.add,
     "arith.subi": np.subtract,
     "arith.muli": np.multiply,
+    "arith.xori": np.bitwise_xor,
     "math.absf": np.abs,
     "math.sqrt": np.sqrt,
     "math.rsqrt": lambda x: 1 / np.sqrt(x),
