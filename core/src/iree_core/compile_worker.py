@@ -120,7 +120,7 @@ def import_model(
         raise UsageError(f"There is no file {path}.")
     context = make_context()
     progress(Progress("import", path.name))
-    if request.frontend is None and is_mlir(path):
+    if request.frontend is None and is_mlir(path) and not _claimed(path, plugins):
         model = load_mlir(path, context)
         for file in request.parameters:
             load_safetensors(file, model.parameters)
@@ -134,6 +134,14 @@ def import_model(
     )
     with context, ir.Location.unknown():
         return plugins.frontend(name).import_model(path, context, options)
+
+
+def _claimed(path: Path, plugins: Plugins) -> bool:
+    """Tell whether a frontend reads this MLIR bytecode better: it has dialects of its own."""
+    if path.suffix == ".mlir":
+        return False
+    found = plugins.working("frontend", plugins.frontend)
+    return any(frontend.matches(path) for frontend in found)
 
 
 def find_frontend(path: Path, plugins: Plugins) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from iree_core.errors import ImportModelError
 from iree_core.interfaces import Frontend, ImportedModel, ImportOptions
-from iree_frontend_jax import exported_file, program
+from iree_frontend_jax import exported_file, partitioner, program
 
 if TYPE_CHECKING:
     from iree_core.ir import ir
@@ -25,8 +25,10 @@ class JaxFrontend(Frontend):
         """Tell whether ``path`` holds a serialised ``Exported`` or an annotated artifact."""
         with path.open("rb") as file:
             head = file.read(64)
-            if program.is_program(head) or _is_artifact(head):
+            if program.is_program(head):
                 return True
+            if _is_artifact(head):
+                return partitioner.has_annotations(head + file.read())
             # A root table near the start, as far as one can tell before reading the file.
             if len(head) < 64 or int.from_bytes(head[:4], "little") >= path.stat().st_size:
                 return False

@@ -8,16 +8,17 @@ functions of XLA; each becomes a program of our own. Markers of placement are ha
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from iree_core.ir import arith, complex, ir
-from iree_core.lowering import eigen, factor, index, scalars, schur, solve
+from iree_core.lowering import eigen, factor, index, scalars, schur, solve, sort
 from iree_core.lowering.element import I32
 from iree_core.lowering.imperative import real_of
 from iree_core.lowering.loops import load
 from iree_core.lowering.structured import computed, elementwise
-from iree_core.lowering.tensors import Tensor, fill
-from iree_core.passes.input.stablehlo_regions import as_tensor
+from iree_core.lowering.tensors import Tensor, extract_slice, fill
+from iree_core.passes.input import stablehlo_dynamic
+from iree_core.passes.input.stablehlo_regions import as_tensor, inline_region
 
 # Custom calls that only say how values lie on devices.
 MARKERS = frozenset({
@@ -46,10 +47,10 @@ def lower_call(op: ir.Operation) -> list[Tensor] | None:
     return None if lowering is None else lowering(op)
 
 
-def _lowering(target: str) -> Callable[[ir.Operation], list[Tensor]] | None:
+def _lowering(target: str) -> Callable[[ir.Operation], list[Tensor] | None] | None:
     match = _LAPACK.fullmatch(target)
     if match is None:
-        return None
+        return _CALLS.get(target)
     kind, routine = match.groups()
     if routine == "gees" and kind in "sd":
         return None  # the form of real matrices has blocks on the diagonal
@@ -129,8 +130,8 @@ def _ormqr(op: ir.Operation) -> list[Tensor]:
 
 
 def _gehrd(op: ir.Operation) -> list[Tensor]:
-    reduced, taus = factor.hessenberg(*_operands(op))
-    return [reduced, taus, _success(op.results[2])]
+    (a,) = _operands(op)
+    return [*factor.hessenberg(a), fill(a.dims[:-2], I32, 0)]
 
 
 def _gtsv(op: ir.Operation) -> list[Tensor]:
@@ -163,13 +164,7 @@ def _geev(op: ir.Operation) -> list[Tensor]:
 def _gees(op: ir.Operation) -> list[Tensor]:
     (a,) = _operands(op)
     form, vectors, values, info = schur.schur(a)
-    return [form, vectors, values, _success(op.results[3]), info]
-
-
-def _success(result: ir.Value) -> Tensor:
-    """Return zeros of the type of an ``info`` result."""
-    kind = as_tensor(result)
-    return fill(kind.dims, kind.element, 0)
+    return [form, vectors, values, fill(a.dims[:-2], I32, 0), info]
 
 
 _LAPACK_CALLS: dict[str, Callable[[ir.Operation], list[Tensor]]] = {
@@ -192,9 +187,38 @@ _LAPACK_CALLS: dict[str, Callable[[ir.Operation], list[Tensor]]] = {
 }
 
 
+def _approx_top_k(op: ir.Operation) -> list[Tensor]:
+    """Return the exact first elements, the best an approximation may give."""
+    operands = _operands(op)
+    axis = ir.IntegerAttr(_config(op)["reduction_dim"]).value
+    count = ir.RankedTensorType(op.results[0].type).get_dim_size(axis)
+    comparator = stablehlo_dynamic.called_function(op).regions[0].blocks[0]
+
+    def before(left: Sequence[ir.Value], right: Sequence[ir.Value]) -> ir.Value:
+        pairs = [v for pair in zip(left, right, strict=True) for v in pair]
+        return inline_region(comparator, pairs)[0]
+
+    results = sort.sort(operands[: len(op.results)], axis, before)
+    dims = [count if d == axis else n for d, n in enumerate(operands[0].dims)]
+    start, step = [0] * len(dims), [1] * len(dims)
+    return [extract_slice(result, start, dims, step) for result in results]
+
+
+_CALLS: dict[str, Callable[[ir.Operation], list[Tensor] | None]] = {
+    "ApproxTopK": _approx_top_k,
+    "stablehlo.dynamic_reduce_window": stablehlo_dynamic.dynamic_reduce_window,
+    "stablehlo.dynamic_top_k": stablehlo_dynamic.dynamic_top_k,
+}
+
+
 def _config(op: ir.Operation) -> ir.DictAttr:
     return ir.DictAttr(op.attributes["mhlo.backend_config"])
 
 
 def _operands(op: ir.Operation) -> list[Tensor]:
-    return [as_tensor(value) for value in op.operands]
+    """Return the arrays a library call gets, without the sizes of results that follow them."""
+    count = len(op.operands)
+    if "indices_of_shape_operands" in op.attributes:
+        attribute = ir.DenseIntElementsAttr(op.attributes["indices_of_shape_operands"])
+        count -= len(list(attribute))
+    return [as_tensor(value) for value in list(op.operands)[:count]]

@@ -9,6 +9,7 @@ from iree_core.ir import ir, stablehlo, tensor
 from iree_core.lowering import fft, index, scatter, solve, sort
 from iree_core.lowering.element import I32
 from iree_core.lowering.tensors import Tensor
+from iree_core.passes.input import stablehlo_dynamic, stablehlo_random
 from iree_core.passes.input.stablehlo_calls import conjugate, lower_call
 from iree_core.passes.input.stablehlo_regions import (
     as_tensor,
@@ -146,7 +147,12 @@ def _flag(op: ir.Operation, name: str) -> bool:
 
 
 _CONVERSIONS: dict[str, Callable[[ir.Operation], list[Tensor] | None]] = {
+    "stablehlo.convolution": stablehlo_dynamic.convolution,
     "stablehlo.custom_call": lower_call,
+    "stablehlo.dynamic_conv": stablehlo_dynamic.convolution,
+    "stablehlo.dynamic_gather": stablehlo_dynamic.dynamic_gather,
+    "stablehlo.dynamic_pad": stablehlo_dynamic.dynamic_pad,
+    "stablehlo.rng_bit_generator": stablehlo_random.rng_bit_generator,
     "stablehlo.sort": _sort,
     TOP_K: _top_k,
     "stablehlo.scatter": _scatter,

@@ -45,7 +45,7 @@ def inline_region(block: ir.Block, arguments: Sequence[ir.Value]) -> list[ir.Val
 
     for view in block.operations:
         op = view.operation
-        if op.name == "stablehlo.return":
+        if op.name in ("stablehlo.return", "func.return"):
             return [scalar(v) for v in op.operands]
         build = _TABLE.get(op.name)
         made = build(op, [scalar(v) for v in op.operands]) if build else None
