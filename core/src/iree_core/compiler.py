@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self
 
 from iree_core.compiler_service import compile as _compile
 from iree_core.errors import IreeError, UsageError
@@ -36,10 +36,27 @@ __all__ = [
 CompilerToolError = IreeError
 """What compiling raises; IREE's name for it."""
 
-_E = TypeVar("_E", bound=Enum)
+
+class _Choice(Enum):
+    @classmethod
+    def parse(cls, spec: str | Self) -> Self:
+        """Return the member with that name, in any case, ``-`` and ``_`` being equal.
+
+        Raises:
+            ValueError: there is none.
+        """
+        if isinstance(spec, cls):
+            return spec
+        name = str(spec).upper().replace("-", "_")
+        if name not in cls.__members__:
+            raise ValueError(f"{spec!r} is none of {', '.join(cls.__members__)}")
+        return cls[name]
+
+    def __str__(self) -> str:
+        return str(self.value)
 
 
-class InputType(Enum):
+class InputType(_Choice):
     """The dialect of the input. The compiler looks at the input itself, so all are equal."""
 
     NONE = "none"
@@ -51,45 +68,12 @@ class InputType(Enum):
     TORCH = "torch"
     ONNX = "onnx"
 
-    @staticmethod
-    def parse(spec: str | InputType) -> InputType:
-        """Return the member with that name, in any case.
 
-        Raises:
-            ValueError: there is none.
-        """
-        return _parse(InputType, spec)
-
-    def __str__(self) -> str:
-        return self.value
-
-
-class OutputFormat(Enum):
+class OutputFormat(_Choice):
     """What compiling returns: a module file, or MLIR text after the last phase on IR."""
 
     FLATBUFFER_BINARY = "flatbuffer-binary"
     MLIR_TEXT = "mlir-text"
-
-    @staticmethod
-    def parse(spec: str | OutputFormat) -> OutputFormat:
-        """Return the member with that name, in any case, ``-`` and ``_`` being equal.
-
-        Raises:
-            ValueError: there is none.
-        """
-        return _parse(OutputFormat, spec)
-
-    def __str__(self) -> str:
-        return self.value
-
-
-def _parse(kind: type[_E], spec: str | _E) -> _E:
-    if isinstance(spec, kind):
-        return spec
-    name = str(spec).upper().replace("-", "_")
-    if name not in kind.__members__:
-        raise ValueError(f"{spec!r} is none of {', '.join(kind.__members__)}")
-    return kind[name]
 
 
 @dataclass

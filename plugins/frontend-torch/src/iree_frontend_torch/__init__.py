@@ -15,7 +15,9 @@ Importing this package imports nothing else; every name below is loaded when it 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from iree_core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from iree_frontend_torch.exporting import CompiledProgram as CompiledProgram
@@ -30,14 +32,4 @@ _HOMES = {
 
 __all__ = ["CompiledProgram", "export", "training_step"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+__getattr__, __dir__ = lazy_names(globals(), _HOMES)

@@ -14,6 +14,7 @@ from torch import fx
 from torch_mlir.extras.fx_importer import GraphNodeImporter
 
 from iree_core.ir import ir
+from iree_core.passes.input.support import create
 
 
 class ControlFlowImporter(GraphNodeImporter):
@@ -26,12 +27,12 @@ class ControlFlowImporter(GraphNodeImporter):
         predicate, if_true, if_false, operands = node.args
         values = self._values(loc, operands)
         types = self._result_types(node)
-        op = _create("torch.prim.If", types, [self._condition(loc, predicate)], loc, regions=2)
+        op = create("torch.prim.If", types, [self._condition(loc, predicate)], loc=loc, regions=2)
         for region, body in zip(op.regions, (if_true, if_false), strict=True):
             with loc:
                 block = ir.Block.create_at_start(region, [])
             with ir.InsertionPoint(block):
-                _create("torch.prim.If.yield", [], self._call(loc, body, values, types), loc)
+                create("torch.prim.If.yield", [], self._call(loc, body, values, types), loc=loc)
         self._bind(node, list(op.results))
 
     def _import_hop_while_loop(self, loc: ir.Location, node: fx.Node, hop: Any) -> None:
@@ -43,7 +44,9 @@ class ControlFlowImporter(GraphNodeImporter):
 
         def goes_on(values: list[ir.Value]) -> ir.Value:
             (flag,) = self._call(loc, condition, [*values, *captured], [boolean])
-            return _create("torch.aten.Bool.Tensor", [self._cc.torch_bool_type], [flag], loc).result
+            return create(
+                "torch.aten.Bool.Tensor", [self._cc.torch_bool_type], [flag], loc=loc
+            ).result
 
         def step(_: ir.Value, values: list[ir.Value]) -> list[ir.Value]:
             return self._call(loc, body, [*values, *captured], types)
@@ -117,27 +120,27 @@ class ControlFlowImporter(GraphNodeImporter):
         def flag(values: list[ir.Value]) -> ir.Value:
             return goes_on(values) if goes_on is not None else self._boolean(loc, True)
 
-        op = _create("torch.prim.Loop", types, [limit, flag(start), *start], loc, regions=1)
+        op = create("torch.prim.Loop", types, [limit, flag(start), *start], loc=loc, regions=1)
         with loc:
             block = ir.Block.create_at_start(op.regions[0], [self._cc.torch_int_type, *types])
         with ir.InsertionPoint(block):
             place, *values = block.arguments
             following = step(place, values)
-            _create("torch.prim.Loop.condition", [], [flag(following), *following], loc)
+            create("torch.prim.Loop.condition", [], [flag(following), *following], loc=loc)
         return list(op.results)
 
     def _empty(self, loc: ir.Location, meta: torch.Tensor, known: Sequence[Any]) -> ir.Value:
-        sizes = _create(
+        sizes = create(
             "torch.prim.ListConstruct",
             [ir.Type.parse("!torch.list<int>", self._c)],
             [self._size(loc, size, known) for size in meta.shape],
-            loc,
+            loc=loc,
         ).result
-        none = _create("torch.constant.none", [self._cc.torch_none_type], [], loc).result
+        none = create("torch.constant.none", [self._cc.torch_none_type], [], loc=loc).result
         dtype = self._import_argument(loc, meta.dtype)
         kind = self._cc.get_vtensor_type(meta.shape, meta.dtype)
         operands = [sizes, dtype, none, none, none]
-        return _create("torch.aten.zeros", [kind], operands, loc).result
+        return create("torch.aten.zeros", [kind], operands, loc=loc).result
 
     def _size(self, loc: ir.Location, size: Any, known: Sequence[Any]) -> ir.Value:
         """Return a size as a torch integer: a constant, or read from a tensor that has it."""
@@ -147,8 +150,8 @@ class ControlFlowImporter(GraphNodeImporter):
             for axis, other in enumerate(metas_of([node])[0].shape):
                 if not isinstance(other, int) and other.node.expr == size.node.expr:
                     operands = [value, self._integer(loc, axis)]
-                    return _create(
-                        "torch.aten.size.int", [self._cc.torch_int_type], operands, loc
+                    return create(
+                        "torch.aten.size.int", [self._cc.torch_int_type], operands, loc=loc
                     ).result
         raise NotImplementedError(f"no operand of the loop has the size {size}")
 
@@ -157,7 +160,7 @@ class ControlFlowImporter(GraphNodeImporter):
     ) -> ir.Value:
         kind = self._cc.get_vtensor_type(meta.shape[1:], meta.dtype)
         operands = [value, self._integer(loc, 0), place]
-        return _create("torch.aten.select.int", [kind], operands, loc).result
+        return create("torch.aten.select.int", [kind], operands, loc=loc).result
 
     def _write(
         self,
@@ -169,28 +172,32 @@ class ControlFlowImporter(GraphNodeImporter):
     ) -> ir.Value:
         zero, one = self._integer(loc, 0), self._integer(loc, 1)
         kind = self._cc.get_vtensor_type(torch.Size([1, *meta.shape[1:]]), meta.dtype)
-        row = _create("torch.aten.unsqueeze", [kind], [value, zero], loc).result
-        after = _create("torch.aten.add.int", [self._cc.torch_int_type], [place, one], loc).result
+        row = create("torch.aten.unsqueeze", [kind], [value, zero], loc=loc).result
+        after = create(
+            "torch.aten.add.int", [self._cc.torch_int_type], [place, one], loc=loc
+        ).result
         operands = [into, row, zero, place, after, one]
-        return _create("torch.aten.slice_scatter", [into.type], operands, loc).result
+        return create("torch.aten.slice_scatter", [into.type], operands, loc=loc).result
 
     def _integer(self, loc: ir.Location, number: int) -> ir.Value:
         attributes = {"value": self._cc.integer_attr(number, 64)}
-        return _create(
-            "torch.constant.int", [self._cc.torch_int_type], [], loc, attributes=attributes
+        return create(
+            "torch.constant.int", [self._cc.torch_int_type], [], loc=loc, attributes=attributes
         ).result
 
     def _boolean(self, loc: ir.Location, flag: bool) -> ir.Value:
         attributes = {"value": self._cc.integer_attr(flag, 1)}
-        return _create(
-            "torch.constant.bool", [self._cc.torch_bool_type], [], loc, attributes=attributes
+        return create(
+            "torch.constant.bool", [self._cc.torch_bool_type], [], loc=loc, attributes=attributes
         ).result
 
     def _condition(self, loc: ir.Location, predicate: Any) -> ir.Value:
         value = self._import_argument(loc, predicate)
-        if value.type == self._cc.torch_bool_type:
-            return value
-        return _create("torch.aten.Bool.Tensor", [self._cc.torch_bool_type], [value], loc).result
+        return value if value.type == self._cc.torch_bool_type else self._as_bool(loc, value)
+
+    def _as_bool(self, loc: ir.Location, flag: ir.Value) -> ir.Value:
+        boolean = self._cc.torch_bool_type
+        return create("torch.aten.Bool.Tensor", [boolean], [flag], loc=loc).result
 
     def _values(self, loc: ir.Location, arguments: Sequence[Any]) -> list[ir.Value]:
         return [self._import_argument(loc, argument) for argument in arguments]
@@ -208,7 +215,7 @@ class ControlFlowImporter(GraphNodeImporter):
         graph = getattr(body.graph.owning_module, body.target)
         name = self.fx_importer._graph_module_to_func_name[id(graph)]
         attributes = {"callee": ir.FlatSymbolRefAttr.get(name, self._c)}
-        return list(_create("func.call", types, operands, loc, attributes=attributes).results)
+        return list(create("func.call", types, operands, loc=loc, attributes=attributes).results)
 
     def _bind(self, node: fx.Node, values: list[ir.Value]) -> None:
         for position, value in enumerate(values):
@@ -218,22 +225,3 @@ class ControlFlowImporter(GraphNodeImporter):
 def metas_of(nodes: Sequence[Any]) -> list[torch.Tensor]:
     """Return the fake tensors of nodes."""
     return [node.meta["val"] for node in nodes]
-
-
-def _create(
-    name: str,
-    results: Sequence[ir.Type],
-    operands: Sequence[ir.Value],
-    loc: ir.Location,
-    *,
-    attributes: dict[str, ir.Attribute] | None = None,
-    regions: int = 0,
-) -> ir.Operation:
-    return ir.Operation.create(
-        name,
-        results=list(results),
-        operands=list(operands),
-        attributes=attributes or {},
-        regions=regions,
-        loc=loc,
-    )

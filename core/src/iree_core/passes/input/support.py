@@ -65,14 +65,16 @@ def create(
     operands: Sequence[ir.Value],
     attributes: dict[str, ir.Attribute] | None = None,
     regions: int = 0,
+    loc: ir.Location | None = None,
 ) -> ir.Operation:
-    """Create the operation ``name`` at the current insertion point."""
+    """Create the operation ``name`` at the current insertion point (and location, by default)."""
     return ir.Operation.create(
         name,
         results=list(results),
         operands=list(operands),
         attributes=attributes or {},
         regions=regions,
+        loc=loc,
     )
 
 
