@@ -328,3 +328,33 @@ def test_batch_normalisation_folds_into_weights_and_bias() -> None:
     scale = state.parameters.read("b2") ** 2
     np.testing.assert_allclose(read[8, 64], state.parameters.read("w") * scale, rtol=1e-6)
     np.testing.assert_allclose(read[64,], -state.parameters.read("b") * scale, rtol=1e-6)
+
+
+def test_a_table_that_is_gathered_from_is_read_in_the_packed_form_of_its_transposition() -> None:
+    """The embedding that a language model shares with its last layer is stored once."""
+    state = make_state()
+    table = np.random.default_rng(0).standard_normal((40000, 8), np.float32)
+    state.parameters.add("table", table)
+    state.parameters.add("head", table.T)
+    text = """
+    func.func @f(%x: tensor<4x8xf32>, %at: tensor<4x8xindex>)
+        -> (tensor<4x40000xf32>, tensor<4x8xf32>) {
+      %t = "flow.parameter"() {key = "table"} : () -> tensor<40000x8xf32>
+      %w = "flow.parameter"() {key = "head"} : () -> tensor<8x40000xf32>
+      %z = arith.constant 0.0 : f32
+      %e = tensor.empty() : tensor<4x40000xf32>
+      %f = linalg.fill ins(%z : f32) outs(%e : tensor<4x40000xf32>) -> tensor<4x40000xf32>
+      %m = linalg.matmul ins(%x, %w : tensor<4x8xf32>, tensor<8x40000xf32>)
+          outs(%f : tensor<4x40000xf32>) -> tensor<4x40000xf32>
+      %ge = tensor.empty() : tensor<4x8xf32>
+      %g = linalg.generic {indexing_maps = [#ij, #ij], iterator_types = ["parallel", "parallel"]}
+          ins(%at : tensor<4x8xindex>) outs(%ge : tensor<4x8xf32>) {
+        ^bb0(%a: index, %o: f32):
+          %j = linalg.index 1 : index
+          %r = tensor.extract %t[%a, %j] : tensor<40000x8xf32>
+          linalg.yield %r : f32 } -> tensor<4x8xf32>
+      return %m, %g : tensor<4x40000xf32>, tensor<4x8xf32> }"""
+    out, _ = run(text, [*CANONICAL, PackWeights(), globalopt.CLEAN_UP], state)
+    assert '{key = "table"}' not in out
+    assert out.count('key = "head#packed1"') == 2
+    assert "tensor<40000x8xf32, {order = [1], tile = 32 : i64, tile_dim = 0 : i64}>" in out

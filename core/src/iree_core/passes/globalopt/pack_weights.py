@@ -11,7 +11,13 @@ from iree_core.dialects import flow
 from iree_core.ir import ir
 from iree_core.layout import PackedLayout
 from iree_core.params import ParameterStore
-from iree_core.passes.dispatch.structure import Decoder, Kind, linalg_kind, read_body
+from iree_core.passes.dispatch.structure import (
+    Decoder,
+    Kind,
+    linalg_kind,
+    nested_operations,
+    read_body,
+)
 from iree_core.passes.globalopt.evaluate_parameters import key_of
 from iree_core.passes.globalopt.generics import dim_positions, generics_of, maps_of, owner_of
 from iree_core.passes.globalopt.host_math import dtype_of
@@ -34,6 +40,9 @@ class PackWeights:
     The lanes run along the output dimension of the operand; its other dimensions are stored in
     the order of the reduction loops. The type's shape stays the logical one; the stored array
     has :meth:`PackedLayout.storage_shape`. See :mod:`iree_core.layout`.
+
+    A table that is only gathered from, and that is the transposition of a packed parameter, is
+    read in the packed form (the embedding that a language model shares with its last layer).
     """
 
     name: str = "pack-weights"
@@ -53,6 +62,7 @@ class PackWeights:
                     layout = _layout_for(op, position, state.target.cpu)
                     if layout is not None:
                         _pack(op, position, layout, state.parameters, packed)
+        _gather_from_packed(module, state.parameters, packed)
 
 
 def _layout_for(op: ir.Operation, position: int, cpu: CpuModel) -> PackedLayout | None:
@@ -139,6 +149,59 @@ def _pack(
     with ir.InsertionPoint(owner_of(value)), op.location:
         made = flow.ParameterOp(ir.StringAttr.get(packed[key, layout]), kind)
     op.operands[position] = made.results[0]
+
+
+# Smaller tables are not worth gathers that touch a cache line per element.
+_LARGE_TABLE_BYTES = 1024 * 1024
+
+
+def _gather_from_packed(
+    module: ir.Module, parameters: ParameterStore, packed: dict[tuple[str, PackedLayout], str]
+) -> None:
+    """Let gathers read a packed parameter that holds the same numbers as theirs."""
+    for op in list(nested_operations(module.operation)):
+        if op.name != "flow.parameter" or op.results[0].type.encoding is not None:
+            continue
+        table, uses = op.results[0], [use.owner.operation for use in op.results[0].uses]
+        key = key_of(table)
+        if parameters.nbytes(key) < _LARGE_TABLE_BYTES or not uses:
+            continue
+        if any(use.name != "tensor.extract" for use in uses):
+            continue
+        for (source, layout), name in packed.items():
+            permutation = _permutation(parameters, source, key)
+            if permutation is None or layout.group is not None:
+                continue
+            moved = PackedLayout(
+                tuple(permutation.index(d) for d in layout.order),
+                permutation.index(layout.tile_dim),
+                layout.tile,
+            )
+            encoding = ir.Attribute.parse(moved.to_attribute_text())
+            kind = ir.RankedTensorType.get(table.type.shape, table.type.element_type, encoding)
+            with ir.InsertionPoint(op), op.location:
+                made = flow.ParameterOp(ir.StringAttr.get(name), kind)
+            table.replace_all_uses_with(made.results[0])
+            op.erase()
+            break
+
+
+def _permutation(parameters: ParameterStore, source: str, key: str) -> list[int] | None:
+    """Return p where entry ``key`` is ``source`` with its dimensions in the order p.
+
+    Two entries are the same numbers if they are views of the same memory; nothing is compared.
+    """
+    if source == key:
+        return list(range(len(parameters.shape(key))))
+    shape, other = parameters.shape(key), parameters.shape(source)
+    if sorted(shape) != sorted(other) or parameters.dtype(key) != parameters.dtype(source):
+        return None
+    if len(set(shape)) != len(shape):
+        return None  # which dimension is which would have to be told from the strides
+    permutation = [other.index(n) for n in shape]
+    mine, theirs = parameters.read(key), parameters.read(source).transpose(permutation)
+    same = mine.__array_interface__["data"][0] == theirs.__array_interface__["data"][0]
+    return permutation if same and mine.strides == theirs.strides else None
 
 
 def pack_parameter(parameters: ParameterStore, key: str, layout: PackedLayout) -> str:
