@@ -64,6 +64,9 @@ class _Layouts:
         self.permutations: dict[ir.Value, Permutation] = {}
         windows = [op for op in operations if _is_window(op)]
         pending = [op.results[0] for op in windows if self._add(op.results[0], _is_grouped(op))]
+        # Dot products take neighbouring channels: what is quantised for them is stored so.
+        sources = [_quantised_data(op) for op in windows if not _is_grouped(op)]
+        pending += [value for value in sources if value is not None and self._add(value, False)]
         while pending:
             for use in list(pending.pop().uses):
                 pending.extend(self._spread(use.owner.operation))
@@ -258,6 +261,19 @@ def _is_window(op: ir.Operation) -> bool:
         and output[1] not in slides
         and not all(parallel)
     )
+
+
+def _quantised_data(op: ir.Operation) -> ir.Value | None:
+    """Return the bytes, before padding, that a window reads, if an elementwise generic made them."""
+    value = op.operands[0]
+    owner = owner_of(value)
+    if owner is not None and owner.name == "tensor.pad":
+        value = owner.operands[0]
+        owner = owner_of(value)
+    if owner is None or owner.name != "linalg.generic" or not is_elementwise(owner):
+        return None
+    bytes_ = value.type.element_type == ir.IntegerType.get_signless(8)
+    return value if bytes_ and len(owner.results) == 1 else None
 
 
 def _is_grouped(op: ir.Operation) -> bool:
