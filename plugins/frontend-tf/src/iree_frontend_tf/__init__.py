@@ -1,0 +1,1 @@
+"""Frontend for TensorFlow Lite models (``.tflite`` files)."""

@@ -1,0 +1,1 @@
+"""The importer of TFLite FlatBuffers: file, values, table of operators, translation."""

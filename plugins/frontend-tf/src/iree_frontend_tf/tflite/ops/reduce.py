@@ -1,0 +1,169 @@
+"""Reductions over dimensions, and where extrema are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from iree_core.ir import arith, ir
+from iree_core.lowering import index, scalars, tensors
+from iree_core.lowering.element import I32, I64, ElementType
+from iree_core.lowering.scalars import constant
+from iree_core.lowering.structured import (
+    affine_map,
+    elementwise,
+    generic,
+    loop_index,
+    reduce,
+)
+from iree_core.lowering.tensors import Tensor
+from iree_frontend_tf.tflite.fixed_point import (
+    emit_saturate,
+    emit_scaled,
+    limits,
+    quantize_multiplier,
+)
+from iree_frontend_tf.tflite.ops.common import is_quantized
+from iree_frontend_tf.tflite.ops.quantized_elementwise import rescaled
+from iree_frontend_tf.tflite.registry import Node, lowering
+from iree_frontend_tf.tflite.values import Value
+
+
+def _axes(node: Node, rank: int) -> list[int]:
+    axes = {node.axis(a, rank) for a in node.ints(1, "the axes")}
+    return sorted(axes) if rank else []
+
+
+def _keep(node: Node) -> bool:
+    return bool(node.option("KeepDims", False))
+
+
+def total(
+    x: Tensor, axes: Sequence[int], element: ElementType, *, keep_dims: bool = True
+) -> Tensor:
+    """Return the sum over ``axes`` in ``element``."""
+
+    def body(v: ir.Value, acc: ir.Value) -> ir.Value:
+        return scalars.add(acc, scalars.convert(v, x.element, element), element)
+
+    return reduce([x], axes, 0, element, body, keep_dims=keep_dims)
+
+
+@lowering("SUM", "MEAN")
+def sum_or_mean(node: Node) -> Tensor:
+    """Sum or mean; integers on a scale are summed exactly and scaled once."""
+    x = node.tensor(0)
+    axes = _axes(node, x.rank)
+    mean = node.op == "MEAN"
+    if is_quantized(node):
+        return _scaled_sum(node, x, axes, mean)
+    e = x.element
+    wide = e.accumulator if e.is_float else (I64 if mean and e.bits < 64 else e)
+    sums = total(x, axes, wide, keep_dims=_keep(node))
+    if not mean:
+        return elementwise([sums], e, lambda v: scalars.convert(v, wide, e))
+    count = tensors.from_scalar(_count(x, axes, wide), wide)
+
+    def body(s: ir.Value, c: ir.Value) -> ir.Value:
+        return scalars.convert(scalars.div(s, c, wide), wide, e)
+
+    return elementwise([sums, count], e, body, dims=sums.dims)
+
+
+def _count(x: Tensor, axes: Sequence[int], element: ElementType) -> ir.Value:
+    size = index.product(x.dims[a] for a in axes)
+    if isinstance(size, int):
+        return constant(size, element)
+    return scalars.convert(arith.index_cast(I64.type, size), I64, element)
+
+
+def _scaled_sum(node: Node, x: Tensor, axes: Sequence[int], mean: bool) -> Tensor:
+    (si, zi), (so, zo) = node.scale(node.input(0)), node.scale(node.output())
+    e = x.element
+    size = index.product(x.dims[a] for a in axes)
+    if not isinstance(size, int):
+        node.unsupported("the number of summed integers is not known")
+    low, high = limits(e)
+    factor, spare = _mean_factor(float(si) / float(so), size) if mean else (None, 0)
+    sums = total(x, axes, I32, keep_dims=_keep(node))
+    del spare
+    if factor is None:
+        factor = quantize_multiplier(float(si) / float(so))
+
+    def body(s: ir.Value) -> ir.Value:
+        shifted = arith.subi(s, constant(zi * size, I32))
+        made = arith.addi(emit_scaled(shifted, factor), constant(zo, I32))
+        return emit_saturate(made, low, high, e)
+
+    return elementwise([sums], e, body)
+
+
+def _mean_factor(scale: float, count: int) -> tuple[tuple[int, int], int]:
+    """Return the factor of sums: the scale's divided by the count in fixed point."""
+    significand, shift = quantize_multiplier(scale)
+    spare = 63 - (64 - count.bit_length())
+    spare = min(spare, 32, 31 + shift)
+    return ((significand << spare) // count, shift - spare), spare
+
+
+_EXTREMA: dict[str, tuple[Callable, Callable]] = {
+    "REDUCE_MAX": (scalars.maximum, scalars.lowest),
+    "REDUCE_MIN": (scalars.minimum, scalars.highest),
+    "REDUCE_PROD": (scalars.mul, lambda _: 1),
+    "REDUCE_ANY": (lambda a, b, _: arith.ori(a, b), lambda _: 0),
+    "REDUCE_ALL": (lambda a, b, _: arith.andi(a, b), lambda _: 1),
+}
+
+
+@lowering(*_EXTREMA)
+def extremum(node: Node) -> Tensor | Value:
+    """Largest, smallest, product, any, all."""
+    combine, initial = _EXTREMA[node.op]
+    value = node.value(0)
+    items = value.tracked_items()
+    if node.op == "REDUCE_PROD" and items is not None and value.rank == 1 and not _keep(node):
+        return Value(items=[index.product(items)], rank=0, element=value.element)
+    x = node.tensor(0)
+    if is_quantized(node) and node.op == "REDUCE_PROD":
+        node.unsupported("products of quantized integers are not supported")
+    e = x.element
+    axes = _axes(node, x.rank)
+    made = reduce(
+        [x], axes, initial(e), e, lambda v, acc: combine(acc, v, e), keep_dims=_keep(node)
+    )
+    return rescaled(node, made, 0) if is_quantized(node) else made
+
+
+@lowering("ARG_MAX", "ARG_MIN")
+def arg_extremum(node: Node) -> Tensor:
+    """The first position of the extremum along a dimension."""
+    x = node.tensor(0)
+    axis = node.axis(node.ints(1, "the axis")[0], x.rank)
+    places = arg_reduce(x, axis, largest=node.op == "ARG_MAX", element=node.element())
+    return tensors.squeeze(places, [axis])
+
+
+def arg_reduce(x: Tensor, axis: int, *, largest: bool, element: ElementType) -> Tensor:
+    """Return the first positions of the extremum along ``axis``, which is kept as 1."""
+    e = x.element
+    dims = [1 if a == axis else d for a, d in enumerate(x.dims)]
+    start = scalars.lowest(e) if largest else scalars.highest(e)
+    inits = [tensors.fill(dims, e, start), tensors.fill(dims, I64, -1)]
+
+    def body(v: ir.Value, best: ir.Value, where: ir.Value) -> list[ir.Value]:
+        better = scalars.compare("gt" if largest else "lt", v, best, e)
+        unset = scalars.compare("lt", where, constant(0, I64), I64)
+        better = arith.ori(better, unset)
+        position = arith.index_cast(I64.type, loop_index(axis))
+        return [arith.select(better, v, best), arith.select(better, position, where)]
+
+    identity = affine_map(x.rank, list(range(x.rank)))
+    out = affine_map(x.rank, [None if a == axis else a for a in range(x.rank)])
+    _, places = generic(
+        [x.value],
+        [t.value for t in inits],
+        [identity, out, out],
+        [a == axis for a in range(x.rank)],
+        body,
+    )
+    found = Tensor(places, tuple(dims), I64)
+    return elementwise([found], element, lambda v: scalars.convert(v, I64, element))
