@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -116,6 +116,26 @@ def _file(path: Path, kind: onnx.TypeProto) -> Any:
 
 def _value(value: Any) -> Any:
     return numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else value
+
+
+def with_dynamic_sizes(case: Case) -> Case:
+    """Return the test with every size of its inputs free.
+
+    Integer vectors stay as they are: as shapes and axes they decide ranks.
+    """
+    model = onnx.ModelProto()
+    model.CopyFrom(case.model)
+    for given in model.graph.input:
+        kind = given.type.tensor_type
+        if kind.elem_type == onnx.TensorProto.INT64 and len(kind.shape.dim) == 1:
+            continue
+        for axis, dim in enumerate(kind.shape.dim):
+            dim.dim_param = f"{given.name}_{axis}"
+    for output in model.graph.output:
+        for dim in output.type.tensor_type.shape.dim:
+            dim.Clear()
+    del model.graph.value_info[:]
+    return replace(case, model=model)
 
 
 def run(case: Case) -> CompileReport:

@@ -56,6 +56,18 @@ def test_corpus(shard: int) -> None:
     assert _complaints(corpus.names()[shard::SHARDS]) == {}
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("shard", range(4))
+def test_free_sizes_are_right_or_refused(shard: int) -> None:
+    """A quarter of the tests again, with every size known at run time only."""
+    names = [name for name in listed(PASSING) if "_expanded" not in name][shard::16]
+    corpus.warm_up()
+    cases = (corpus.with_dynamic_sizes(case) for case in corpus.load(names))
+    outcomes = {case.name: outcome for case, outcome in run_all(corpus.run, cases)}
+    assert {n: o.message for n, o in outcomes.items() if o.verdict not in _HARMLESS} == {}
+    assert sum(o.verdict == "pass" for o in outcomes.values()) > len(names) * 3 // 4
+
+
 def test_the_lists_name_tests_of_the_corpus() -> None:
     recorded = [*listed(PASSING), *listed(KNOWN_WRONG)]
     assert len(set(recorded)) == len(recorded)

@@ -18,6 +18,9 @@ from iree_frontend_onnx.registry import Node, Unsupported
 from iree_frontend_onnx.torch_mlir_route import lower_one_node
 from iree_frontend_onnx.values import AnyValue, Value
 
+_STATIC_ONLY = frozenset({"TfIdfVectorizer"})
+"""What torch-mlir gets wrong without a word where a size is dynamic."""
+
 
 def lower(node: Node, reason: str, hint: str | None = None) -> list[AnyValue]:
     """Return the node's outputs by another route.
@@ -112,6 +115,9 @@ def _type_proto(value: AnyValue | None) -> onnx.TypeProto:
 def _through_torch_mlir(node: Node) -> list[AnyValue] | None:
     values = [v for v in node.inputs if v is not None]
     if not all(isinstance(v, Value) for v in values):
+        return None
+    dims = [dim for v in values if isinstance(v, Value) for dim in v.dims]
+    if node.op in _STATIC_ONLY and not all(isinstance(dim, int) for dim in dims):
         return None
     model = _one_node_model(node)
     if model is None:

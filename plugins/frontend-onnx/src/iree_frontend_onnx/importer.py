@@ -282,7 +282,8 @@ class GraphImporter:
             return value
         dims: list[Dim] = []
         for dim, hint in zip(value.dims, declared[1], strict=True):
-            if isinstance(dim, int) or hint is None:
+            # Shape inference makes 0 of a size that it cannot divide.
+            if isinstance(dim, int) or hint is None or hint == 0:
                 dims.append(dim)
             elif isinstance(hint, int):
                 dims.append(hint)
