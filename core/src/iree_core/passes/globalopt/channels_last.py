@@ -264,7 +264,7 @@ def _is_window(op: ir.Operation) -> bool:
 
 
 def _quantised_data(op: ir.Operation) -> ir.Value | None:
-    """Return the bytes, before padding, that a window reads, if an elementwise generic made them."""
+    """Return the bytes that a window reads, before padding, if elementwise code made them."""
     value = op.operands[0]
     owner = owner_of(value)
     if owner is not None and owner.name == "tensor.pad":
