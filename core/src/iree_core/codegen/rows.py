@@ -40,7 +40,7 @@ _UNROLL = 4
 
 
 @dataclass(frozen=True)
-class _Plan:
+class RowPlan:
     """How the rows of a dispatch lie.
 
     Attributes:
@@ -64,7 +64,7 @@ def build_rows(dispatch: Dispatch, cpu: CpuModel) -> Kernel:
         NotScheduled: the reductions do not share their outer dimensions, or the results cannot
             be computed row by row.
     """
-    plan = _plan(dispatch)
+    plan = plan_rows(dispatch)
     width = cpu.lanes(widest_bits(dispatch))
     kept = _kept(dispatch, plan) if plan.along else []
     scratch = _scratch(dispatch, plan, kept)
@@ -84,7 +84,7 @@ class _Rows:
     """Emission of one dispatch by rows."""
 
     def __init__(
-        self, frame: Frame, dispatch: Dispatch, plan: _Plan, kept: list[ir.Value], width: int
+        self, frame: Frame, dispatch: Dispatch, plan: RowPlan, kept: list[ir.Value], width: int
     ) -> None:
         self.frame, self.dispatch, self.plan, self.width = frame, dispatch, plan, width
         self.builder, self.evaluator = frame.builder, frame.evaluator
@@ -125,7 +125,7 @@ class _Rows:
             for op in self.plan.stages:
                 results = self._reduce(op, row, lane, pending)
                 for tensor, value in zip(op.results, results, strict=True):
-                    evaluator.bind(tensor, _row_value(tensor, value, row, op))
+                    evaluator.bind(tensor, row_value(tensor, value, row, op))
                 self._use_kept(op, row, pending)
             for number in range(len(self.dispatch.results)):
                 self._store(number, row, lane)
@@ -137,10 +137,10 @@ class _Rows:
         maps = [a.value for a in op.indexing_maps]
         count = len(list(op.inputs))
         if lane is not None:
-            position = _spread(maps[count], row)
+            position = spread(maps[count], row)
             return emit_inline(self.evaluator, op, 0, position, lane)
         loops = [Index(0)] * maps[0].n_dims
-        for index, loop in zip(row, _row_loops(op), strict=True):
+        for index, loop in zip(row, row_loops(op), strict=True):
             loops[loop] = index
         written = [t for t in pending if _read_by(op, t)]
         # Expensive code hides the latency of the accumulation by itself.
@@ -212,7 +212,7 @@ class _Rows:
     def _row_sizes(self) -> list[Scalar]:
         op = self.plan.stages[0]
         loops = self.evaluator.loop_sizes(op)
-        return [loops[d] for d in _row_loops(op)]
+        return [loops[d] for d in row_loops(op)]
 
     def _store(self, number: int, row: list[Index], lane: Lane | None) -> None:
         """Compute and store what belongs to one row of a result."""
@@ -262,14 +262,19 @@ class _Rows:
         nest(inner)
 
 
-def _plan(dispatch: Dispatch) -> _Plan:
+def plan_rows(dispatch: Dispatch) -> RowPlan:
+    """Return how the reductions of a dispatch share their rows.
+
+    Raises:
+        NotScheduled: they do not, or the results cannot be computed row by row.
+    """
     stages = reductions(dispatch)
     if not stages:
         raise NotScheduled("no reduction")
     if has_complex(dispatch):
         raise NotScheduled("complex numbers have no vector form")
     first = stages[0]
-    rows = _row_loops(first)
+    rows = row_loops(first)
     along = _contiguous(first)
     if not along and not rows:
         raise NotScheduled("a strided reduction to a single element")
@@ -292,7 +297,7 @@ def _plan(dispatch: Dispatch) -> _Plan:
                 raise NotScheduled("a result whose rows differ from the reduction's")
     if not along and any(dims[-1] is None for dims in result_rows):
         raise NotScheduled("lanes along a dimension that a result lacks")
-    return _Plan(stages, sizes, result_rows, along)
+    return RowPlan(stages, sizes, result_rows, along)
 
 
 def _rows_behind(first: ir.OpView, result: ir.Value) -> list[int | None] | None:
@@ -313,7 +318,7 @@ def _rows_ahead(first: ir.OpView, result: ir.Value) -> list[int | None] | None:
             continue
         loops = result_positions(map_)
         dims = {loops[d]: dim for dim, d in enumerate(found) if d is not None}
-        return [dims.get(loop) for loop in _row_loops(first)]
+        return [dims.get(loop) for loop in row_loops(first)]
     return None
 
 
@@ -353,7 +358,7 @@ def _size_of(dispatch: Dispatch, tensor: ir.Value, dim: int) -> Size | None:
     return None
 
 
-def _row_loops(op: ir.OpView) -> list[int]:
+def row_loops(op: ir.OpView) -> list[int]:
     """Return the parallel loops of a reduction in the order its result has them."""
     return [d for d in result_positions(_result_map(op)) if d is not None]
 
@@ -374,15 +379,17 @@ def _contiguous(op: ir.OpView) -> bool:
     return False
 
 
-def _spread(map_: ir.AffineMap, row: Sequence[Index]) -> list[Index]:
+def spread(map_: ir.AffineMap, row: Sequence[Index]) -> list[Index]:
+    """Return where a row is in a reduction's result."""
     rest = iter(row)
     return [next(rest) if isinstance(e, ir.AffineDimExpr) else Index(0) for e in map_.results]
 
 
-def _row_value(tensor: ir.Value, value: ir.Value, row: list[Index], op: ir.OpView) -> Supplier:
+def row_value(tensor: ir.Value, value: ir.Value, row: list[Index], op: ir.OpView) -> Supplier:
+    """Return the supplier of a reduction's result, which is known at its own row only."""
     count = len(list(op.inputs))
     maps = [a.value for a in op.indexing_maps]
-    expected = _spread(maps[count + list(op.results).index(tensor)], row)
+    expected = spread(maps[count + list(op.results).index(tensor)], row)
 
     def supply(position: Sequence[Index], _: Lane | None) -> ir.Value:
         if list(position) != expected:
@@ -415,7 +422,7 @@ def _read_by(op: ir.OpView, tensor: ir.Value) -> bool:
     return tensor in op.inputs or any(tensor in part.results for part in _chain(op)[1:])
 
 
-def _kept(dispatch: Dispatch, plan: _Plan) -> list[ir.Value]:
+def _kept(dispatch: Dispatch, plan: RowPlan) -> list[ir.Value]:
     """Return expensive elementwise results that more than one stage reads."""
     kept = []
     for op in dispatch.operations:
@@ -430,11 +437,11 @@ def _kept(dispatch: Dispatch, plan: _Plan) -> list[ir.Value]:
     return kept
 
 
-def _is_row_shaped(plan: _Plan, tensor: ir.Value) -> bool:
+def _is_row_shaped(plan: RowPlan, tensor: ir.Value) -> bool:
     return len(_tensor_rows(plan, tensor)) == tensor.type.rank
 
 
-def _tensor_rows(plan: _Plan, tensor: ir.Value) -> list[int]:
+def _tensor_rows(plan: RowPlan, tensor: ir.Value) -> list[int]:
     """Return which dimensions of a full-sized tensor are rows, by the stage that reads it."""
     for op in plan.stages:
         maps = [a.value for a in op.indexing_maps]
@@ -445,7 +452,7 @@ def _tensor_rows(plan: _Plan, tensor: ir.Value) -> list[int]:
     raise NotScheduled("a shared value that no reduction reads directly")
 
 
-def _scratch(dispatch: Dispatch, plan: _Plan, kept: list[ir.Value]) -> Expr:
+def _scratch(dispatch: Dispatch, plan: RowPlan, kept: list[ir.Value]) -> Expr:
     total = const(0)
     for tensor in kept:
         size = const(1)

@@ -33,10 +33,17 @@ def build_gpu_kernel(dispatch: str, gpu: GpuModel, *, general: bool = False) -> 
 
 def schedule(dispatch: Dispatch, gpu: GpuModel, *, general: bool = False) -> GpuKernel:
     """Return the kernel of the first schedule that takes ``dispatch``."""
+    from iree_core.codegen.gpu.contraction import build_contraction
     from iree_core.codegen.gpu.elementwise import build_elementwise
+    from iree_core.codegen.gpu.rows import build_rows
 
     reasons = []
-    for name, build in (("elementwise", build_elementwise),):
+    schedules = (
+        ("contraction", build_contraction),
+        ("rows", build_rows),
+        ("elementwise", build_elementwise),
+    )
+    for name, build in schedules[-1:] if general else schedules:
         try:
             return build(dispatch, gpu)
         except NotScheduled as reason:

@@ -29,11 +29,13 @@ class GpuModel:
         invocations: invocations of a workgroup where nothing else decides.
         tile_rows: most rows of the register tile of one invocation.
         tile_columns: columns of it, a multiple of 4 that are loaded as vectors of 4.
+        least_tiles: tiles that keep the device busy; smaller tiles are taken to have as many.
     """
 
     invocations: int = 64
     tile_rows: int = 8
-    tile_columns: int = 4
+    tile_columns: int = 8
+    least_tiles: int = 256
 
 
 @dataclass(frozen=True)

@@ -493,6 +493,17 @@ def _gather(e: Emitter, op: ir.OpView) -> None:
     _result(e, op, e.compose(lanes, kind))
 
 
+def _scatter(e: Emitter, op: ir.OpView) -> None:
+    memory, base, offsets, mask, value = op.operands
+    if not _is_true(mask):
+        raise CompileError("The Vulkan backend has no vector.scatter under a mask.")
+    view = e.view(memory)
+    start = e.linear(view, [e.get(base)])
+    places = e.components(e.get(offsets), offsets.type)
+    for offset, lane in zip(places, e.components(e.get(value), value.type), strict=True):
+        e.store(view, e.asm.emit("IAdd", e.word, start, offset), lane)
+
+
 def _is_true(mask: ir.Value) -> bool:
     owner = mask.owner
     if isinstance(owner, ir.Block):
@@ -579,6 +590,7 @@ TABLE: dict[str, Emit] = {
     "vector.load": _vector_load,
     "vector.store": _vector_store,
     "vector.gather": _gather,
+    "vector.scatter": _scatter,
     "complex.create": _from_elements,
     "complex.re": partial(_complex_part, 0),
     "complex.im": partial(_complex_part, 1),

@@ -1,0 +1,94 @@
+"""Reductions over rows: softmax, normalisations, means; one invocation per row.
+
+The reductions run one after the other and their results stay in registers; the elementwise code
+between them is computed where it is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from iree_core.codegen.builder import Index, NotScheduled, Scalar
+from iree_core.codegen.dispatch import Dispatch
+from iree_core.codegen.gpu.frame import GpuFrame, make_gpu_kernel, product
+from iree_core.codegen.gpu.kernel import GpuKernel, GpuModel
+from iree_core.codegen.reduction import emit_inline
+from iree_core.codegen.rows import RowPlan, plan_rows, row_loops, row_value, spread
+from iree_core.codegen.trace import trace_dims
+from iree_core.ir import ir
+
+
+def build_rows(dispatch: Dispatch, gpu: GpuModel) -> GpuKernel:
+    """Schedule a dispatch of reductions over common rows and what surrounds them.
+
+    Raises:
+        NotScheduled: the reductions do not share their outer dimensions, or the results cannot
+            be computed row by row.
+    """
+    plan = plan_rows(dispatch)
+    if len(plan.stages) == 1 and _only_rows(dispatch, plan):
+        raise NotScheduled("one reduction whose results have one element per row")
+
+    def fill(frame: GpuFrame) -> None:
+        _Rows(frame, dispatch, plan).emit()
+
+    return make_gpu_kernel(dispatch, "rows", product(plan.rows), fill, workgroup=gpu.invocations)
+
+
+def _only_rows(dispatch: Dispatch, plan: RowPlan) -> bool:
+    """Whether elements are rows, which the schedule for elements does as well."""
+    reduced = set(plan.stages[0].results)
+    return all(
+        result.type.rank == len(plan.rows) and trace_dims(result, reduced) is not None
+        for result in dispatch.results
+    )
+
+
+class _Rows:
+    """Emission of one row."""
+
+    def __init__(self, frame: GpuFrame, dispatch: Dispatch, plan: RowPlan) -> None:
+        self.frame, self.dispatch, self.plan = frame, dispatch, plan
+        self.builder, self.evaluator = frame.builder, frame.evaluator
+
+    def emit(self) -> None:
+        first = self.plan.stages[0]
+        loops = self.evaluator.loop_sizes(first)
+        sizes = [loops[d] for d in row_loops(first)]
+        row = [Index(i) for i in self.builder.delinearize(self.frame.item, sizes)]
+        with self.evaluator.scope():
+            for op in self.plan.stages:
+                count = len(list(op.inputs))
+                position = spread(op.indexing_maps[count].value, row)
+                values = emit_inline(self.evaluator, op, 0, position, None)
+                for tensor, value in zip(op.results, values, strict=True):
+                    self.evaluator.bind(tensor, row_value(tensor, value, row, op))
+            for number in range(len(self.dispatch.results)):
+                self._store(number, row)
+
+    def _store(self, number: int, row: list[Index]) -> None:
+        """Compute and store what belongs to the row of one result."""
+        tensor, buffer = self.dispatch.results[number], self.frame.outputs[number]
+        rows = self.plan.result_rows[number]
+        position = [Index(0)] * len(buffer.shape)
+        for index, dim in zip(row, rows, strict=True):
+            if dim is not None:
+                position[dim] = index
+        inner = [d for d, size in enumerate(buffer.shape) if d not in rows and size != 1]
+
+        def nest(dims: Sequence[int]) -> None:
+            if not dims:
+                with self.evaluator.scope():
+                    value = self.evaluator.value(tensor, position, None)
+                    self.builder.store(buffer, position, value, None)
+                return
+
+            def body(i: Scalar, _: Sequence[ir.Value]) -> list[ir.Value]:
+                position[dims[0]] = Index(i)
+                with self.evaluator.scope():
+                    nest(dims[1:])
+                return []
+
+            self.builder.loop(0, buffer.shape[dims[0]], 1, body)
+
+        nest(inner)
