@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from iree_core.codegen.builder import Index, Lane, Scalar
 from iree_core.codegen.contraction_analysis import Contraction
 from iree_core.codegen.kernel import CpuModel
-from iree_core.codegen.microkernel import Axis, RegisterTile, _Point
+from iree_core.codegen.microkernel import Axis, RegisterTile, Point
 from iree_core.ir import arith, func, ir, vector
 from iree_core.layout import layout_of
 
@@ -245,7 +245,7 @@ class DotTile(RegisterTile):
         every = range(self._rows + 1) if self.form.corrects else rows
         for r in every:
             for v in range(count):
-                point = _Point(base, offsets, r, v)
+                point = Point(base, offsets, r, v)
                 # Rows that a window leaves out lack what the correction takes away.
                 group = self._broadcast(point) if r in rows else self._zero
                 slot = r * count + v
@@ -282,7 +282,7 @@ class DotTile(RegisterTile):
 
     _active: ir.Value | None = None
 
-    def _broadcast(self, point: _Point) -> ir.Value:
+    def _broadcast(self, point: Point) -> ir.Value:
         """Return a group of the broadcast operand in every lane."""
         operand = self.operands[self.form.broadcast]
         at = tuple(self._offset(m, point) for m in operand.maps)
@@ -303,7 +303,7 @@ class DotTile(RegisterTile):
             self._memo[key] = vector.BitCastOp(bytes_, wide).result
         return self._memo[key]
 
-    def _groups(self, point: _Point) -> ir.Value:
+    def _groups(self, point: Point) -> ir.Value:
         """Return the groups of the lane operand."""
         operand = self.operands[self.form.lanes]
         at = tuple(self._offset(m, point) for m in operand.maps)

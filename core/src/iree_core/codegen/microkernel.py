@@ -330,11 +330,11 @@ class RegisterTile:
         for r in rows:
             for v in range(len(self._lanes)):
                 slot = r * len(self._lanes) + v
-                point = _Point(base, offsets, r, v)
+                point = Point(base, offsets, r, v)
                 result[slot] = self._accumulate(result[slot], point)
         return result
 
-    def _accumulate(self, accumulator: ir.Value, point: _Point) -> ir.Value:
+    def _accumulate(self, accumulator: ir.Value, point: Point) -> ir.Value:
         width = self._lanes[point.vector].width
         owner = self.body.term.owner
         name = "" if isinstance(owner, ir.Block) else owner.operation.name
@@ -360,13 +360,13 @@ class RegisterTile:
             self._memo[key] = arith.ExtFOp(target, value).result
         return self._memo[key]
 
-    def _value(self, value: ir.Value, point: _Point) -> ir.Value:
+    def _value(self, value: ir.Value, point: Point) -> ir.Value:
         key = self._key(value, point)
         if key not in self._memo:
             self._memo[key] = self._compute(value, point)
         return self._memo[key]
 
-    def _compute(self, value: ir.Value, point: _Point) -> ir.Value:
+    def _compute(self, value: ir.Value, point: Point) -> ir.Value:
         if value in self.body.inputs:
             return self._read(self.operands[self.body.inputs.index(value)], point)
         owner = value.owner.operation
@@ -381,7 +381,7 @@ class RegisterTile:
         kind = value.type if width is None else ir.VectorType.get([width], value.type)
         return _rebuild(owner, operands, kind)
 
-    def _key(self, value: ir.Value, point: _Point) -> object:
+    def _key(self, value: ir.Value, point: Point) -> object:
         # Two points share a value if every input below it is read at the same coordinates.
         if value in self.body.inputs:
             operand = self.operands[self.body.inputs.index(value)]
@@ -391,18 +391,18 @@ class RegisterTile:
             raise NotScheduled("a body that uses an enclosing block's argument")
         return (value, tuple(self._key(o, point) for o in value.owner.operation.operands))
 
-    def _offset(self, form: Linear, point: _Point) -> int:
+    def _offset(self, form: Linear, point: Point) -> int:
         return sum(f * self._static(d, point) for d, f in form.factors)
 
-    def _static(self, dim: int, point: _Point) -> int:
+    def _static(self, dim: int, point: Point) -> int:
         return point.row if dim == self.row else point.offsets.get(dim, 0)
 
-    def _read(self, operand: Operand, point: _Point) -> ir.Value:
+    def _read(self, operand: Operand, point: Point) -> ir.Value:
         lane = self._lanes[point.vector]
         indices = [self._index(form, point) for form in operand.maps]
         return operand.read(indices, lane if operand.depends_on(self.lane) else None)
 
-    def _index(self, form: Linear, point: _Point) -> Index:
+    def _index(self, form: Linear, point: Point) -> Index:
         b = self.builder
         base: Scalar = 0
         for dim, factor in form.factors:
@@ -415,7 +415,7 @@ class RegisterTile:
 
 
 @dataclass(frozen=True)
-class _Point:
+class Point:
     base: Mapping[int, Scalar]
     offsets: Mapping[int, int]
     row: int
