@@ -60,7 +60,9 @@ def build_general(dispatch: str, context: ir.Context) -> Kernel:
         module = ir.Module.parse(text)
         expand_pads(module)
         _run(module, _FUSE, name)
-        if overlapping and _loop_nests(module) > 1:
+        # Eliminating empty tensors can put a value that is still read where a second result is.
+        several = len(_all(module.operation, "bufferization.materialize_in_destination")) > 1
+        if (overlapping or several) and _loop_nests(module) > 1:
             _write_results_last(module)
         _split_empties(module)
         _run(module, _TO_BUFFERS, name)
