@@ -65,7 +65,7 @@ def _elementwise(kind: str) -> None:
             options = "GeluOptions" if op == "GELU" else ""
             add(f"{op} {kind}", op, [source], [out], options)
     if kind == "i8":
-        add(f"ELU {kind}", "ELU", [x], [out])
+        add(f"ELU {kind}", "ELU", [x], [out], optimized=True)
         positive = T("i8", (3, 40), 0, 127, scale=0.1, zero=-1)
         add(f"RSQRT {kind}", "RSQRT", [positive], [out])
         add(f"SQUARED_DIFFERENCE {kind}", "SQUARED_DIFFERENCE", [x, y], [out])
@@ -141,7 +141,8 @@ def _others(kind: str) -> None:
                 padding=padding, strideH=2, strideW=1, filterHeight=3, filterWidth=2,
             )  # fmt: skip
     for op in ("SUM", "MEAN") if kind != "ui8" else ("MEAN",):
-        add(f"{op} {kind}", op, [x, c([1, 2])], [out], "ReducerOptions", keepDims=True)
+        big = q(kind, scale=2.0) if op == "SUM" else out
+        add(f"{op} {kind}", op, [x, c([1, 2])], [big], "ReducerOptions", keepDims=True)
     add(f"REDUCE_MAX {kind}", "REDUCE_MAX", [x, c([1])], [q(kind)], "ReducerOptions")
     add(f"ARG_MAX {kind}", "ARG_MAX", [x, c(3)], [T("i32")], "ArgMaxOptions", outputType=2)
     rows = q(kind, 3, 30, scale=0.1 if kind != "i16" else 0.0005)

@@ -22,7 +22,10 @@ RANGES: dict[int, tuple[float, float]] = {
 
 def fused_activation(node: Node) -> int:
     """Return the operator's fused activation function."""
-    return int(node.option("FusedActivationFunction", NONE))
+    options = node.info.options
+    if not hasattr(options, "FusedActivationFunction"):
+        return NONE
+    return int(options.FusedActivationFunction())
 
 
 def is_quantized(node: Node, position: int = 0) -> bool:

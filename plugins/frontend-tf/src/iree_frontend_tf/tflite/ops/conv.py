@@ -37,7 +37,9 @@ class _Operands:
 def _operands(node: Node, x: int, w: int) -> _Operands:
     image, filters = node.tensor(x), node.tensor(w)
     if node.value(x).element.is_float and is_hybrid_at(node, x, w):
-        rows = quantize_images(node, image, asymmetric=False)
+        # Filters with a scale per channel meet images with zero points.
+        varying = node.quantization(node.input(w)).per_channel or node.op.startswith("DEPTH")
+        rows = quantize_images(image, asymmetric=varying)
         return _Operands(rows.stored, filters, (0, 0), rows.accumulator, rows)
     if not is_quantized(node, x):
         if image.element != filters.element:

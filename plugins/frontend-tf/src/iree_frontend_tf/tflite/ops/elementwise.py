@@ -209,7 +209,16 @@ def _floor_div(a: ir.Value, b: ir.Value, e: ElementType) -> ir.Value:
 
 
 def _power(a: ir.Value, b: ir.Value, e: ElementType) -> ir.Value:
-    return math.powf(a, b) if e.is_float else math.ipowi(a, b)
+    if e.is_float:
+        return math.powf(a, b)
+    # By squaring; negative exponents are an error in TFLite.
+    result, base = constant(1, e), a
+    for bit in range(e.bits - 1):
+        taken = arith.andi(b, constant(1 << bit, e))
+        used = scalars.compare("ne", taken, constant(0, e), e)
+        result = arith.select(used, arith.muli(result, base), result)
+        base = arith.muli(base, base)
+    return result
 
 
 def _squared_difference(a: ir.Value, b: ir.Value, e: ElementType) -> ir.Value:

@@ -10,7 +10,7 @@ import numpy as np
 
 from iree_core.ir import arith, ir, math
 from iree_core.lowering import scalars
-from iree_core.lowering.element import F32, I8, I32, ElementType
+from iree_core.lowering.element import F32, F64, I8, I16, I32, ElementType
 from iree_core.lowering.scalars import constant
 from iree_core.lowering.structured import elementwise, reduce
 from iree_core.lowering.tensors import Tensor
@@ -67,14 +67,14 @@ def _asymmetric(x: Tensor, axes: Sequence[int]) -> Rows:
 
     def scale_of(a: ir.Value, b: ir.Value) -> ir.Value:
         flat = scalars.compare("eq", a, b, e)
-        wide = scalars.convert(b, e, _F64())
-        step = arith.divf(arith.subf(wide, scalars.convert(a, e, _F64())), constant(255, _F64()))
-        return arith.select(flat, constant(1, e), scalars.convert(step, _F64(), e))
+        wide = scalars.convert(b, e, F64)
+        step = arith.divf(arith.subf(wide, scalars.convert(a, e, F64)), constant(255, F64))
+        return arith.select(flat, constant(1, e), scalars.convert(step, F64, e))
 
     scale = elementwise([low, high], e, scale_of)
 
     def zero_of(a: ir.Value, b: ir.Value) -> ir.Value:
-        f64 = _F64()
+        f64 = F64
         wide_low, wide_high = scalars.convert(a, e, f64), scalars.convert(b, e, f64)
         flat = arith.cmpf(arith.CmpFPredicate.OEQ, wide_low, wide_high)
         step = arith.divf(arith.subf(wide_high, wide_low), constant(255, f64))
@@ -102,15 +102,16 @@ def _asymmetric(x: Tensor, axes: Sequence[int]) -> Rows:
     return Rows(elementwise([x, scale, zero], I8, store), scale, zero)
 
 
-def _F64() -> ElementType:
-    from iree_core.lowering.element import F64
+def quantize_images(x: Tensor, *, asymmetric: bool) -> Rows:
+    """Scale every image of a batch on its own; zero points are subtracted already."""
+    rows = quantize_rows(x, list(range(1, x.rank)), asymmetric=asymmetric)
+    if rows.zero is None:
+        return rows
 
-    return F64
+    def centre(v: ir.Value, z: ir.Value) -> ir.Value:
+        return arith.trunci(I16.type, arith.subi(arith.extsi(I32.type, v), z))
 
-
-def quantize_images(node: Node, x: Tensor, *, asymmetric: bool) -> Rows:
-    """Scale every image of a batch on its own."""
-    return quantize_rows(x, list(range(1, x.rank)), asymmetric=asymmetric)
+    return Rows(elementwise([rows.stored, rows.zero], I16, centre), rows.scale, None)
 
 
 def weight_scales(node: Node, position: int) -> Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from iree_core.ir import arith, ir, math, tensor
 from iree_core.lowering import index, scalars
-from iree_core.lowering.element import F32, I32, I64
+from iree_core.lowering.element import F32, I32, I64, U8
 from iree_core.lowering.index import Dim
 from iree_core.lowering.scalars import constant
 from iree_core.lowering.structured import computed
@@ -71,7 +71,9 @@ def bilinear(node: Node) -> Tensor:
     """A mean of the four pixels around, by distance; integers in fixed point with 10 bits."""
     x = node.tensor(0)
     out = node.items(1)
-    body = _real_body(node, x, out) if x.element.is_float else _integer_body(node, x, out)
+    # The kernel for unsigned integers computes with floats.
+    real = x.element.is_float or x.element == U8
+    body = _real_body(node, x, out) if real else _integer_body(node, x, out)
     return computed([x.dims[0], *out, x.dims[3]], [x.element], body)[0]
 
 
@@ -110,6 +112,9 @@ def _real_body(node: Node, x: Tensor, out: list[Dim]) -> Callable[..., ir.Value]
             pixel(y1, x0, dy, rest_x), pixel(y0, x1, rest_y, dx), pixel(y1, x1, dy, dx)
         ):  # fmt: skip
             total = arith.addf(total, term)
+        if x.element == U8:
+            whole = arith.fptosi(I32.type, arith.addf(total, constant(0.5, F32)))
+            return arith.trunci(U8.type, whole)
         return scalars.convert(total, F32, x.element)
 
     return body
