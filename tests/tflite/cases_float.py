@@ -214,7 +214,8 @@ def _normalizations() -> None:
     add("L2_NORMALIZATION f32", "L2_NORMALIZATION", [_X], [_Y], "L2NormOptions")
     add(
         "LOCAL_RESPONSE_NORMALIZATION f32", "LOCAL_RESPONSE_NORMALIZATION", [_IMAGE], [_Y],
-        "LocalResponseNormalizationOptions", radius=2, bias=1.0, alpha=0.3, beta=0.75, optimized=True,
+        "LocalResponseNormalizationOptions", radius=2, bias=1.0, alpha=0.3, beta=0.75,
+        optimized=True,
     )  # fmt: skip
     add("RFFT2D f32", "RFFT2D", [T("f32", (2, 4, 8)), c([4, 8])], [T("c64")], atol=1e-4)
     for op in ("REAL", "IMAG", "COMPLEX_ABS"):
@@ -255,7 +256,7 @@ def _selection() -> None:
     add("RANGE f32 at run time", "RANGE", [T("f32", (), 0, 1), c(4.0, "f32"), c(0.5, "f32")], [_Y])
     add("MATRIX_DIAG f32", "MATRIX_DIAG", [T("f32", (2, 3))], [_Y])
     add("MATRIX_SET_DIAG f32", "MATRIX_SET_DIAG", [T("f32", (2, 3, 4)), T("f32", (2, 3))], [_Y])
-    add("SEGMENT_SUM f32", "SEGMENT_SUM", [T("f32", (4, 3)), c([0, 0, 2, 3])], [_Y], optimized=True)
+    add("SEGMENT_SUM f32", "SEGMENT_SUM", [T("f32", (4, 3)), c([0, 0, 1, 2])], [_Y], optimized=True)
     for kind in ("SUM", "PROD", "MAX", "MIN"):
         op = f"UNSORTED_SEGMENT_{kind}"
         add(f"{op} f32", op, [T("f32", (4, 3)), c([2, 0, 2, 1]), c(4)], [_Y])

@@ -142,9 +142,18 @@ def _others(kind: str) -> None:
             )  # fmt: skip
     for op in ("SUM", "MEAN") if kind != "ui8" else ("MEAN",):
         big = q(kind, scale=2.0) if op == "SUM" else out
-        add(f"{op} {kind}", op, [x, c([1, 2])], [big], "ReducerOptions", keepDims=True)
+        add(
+            f"{op} {kind}",
+            op,
+            [x, c([1, 2])],
+            [big],
+            "ReducerOptions",
+            keepDims=True,
+            optimized=op == "SUM",
+        )
     add(f"REDUCE_MAX {kind}", "REDUCE_MAX", [x, c([1])], [q(kind)], "ReducerOptions")
-    add(f"ARG_MAX {kind}", "ARG_MAX", [x, c(3)], [T("i32")], "ArgMaxOptions", outputType=2)
+    if kind != "i16":
+        add(f"ARG_MAX {kind}", "ARG_MAX", [x, c(3)], [T("i32")], "ArgMaxOptions", outputType=2)
     rows = q(kind, 3, 30, scale=0.1 if kind != "i16" else 0.0005)
     softmax = {"i8": (1 / 256, -128), "ui8": (1 / 256, 0), "i16": (1 / 32768, 0)}[kind]
     target = q(kind, scale=softmax[0], zero=softmax[1])

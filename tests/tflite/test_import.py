@@ -106,7 +106,9 @@ def _loop() -> bytes:
 def test_a_loop_runs_as_often_as_its_condition_holds() -> None:
     model = _loop()
     calls = [[np.array(2, np.int32), np.array([1, 2, 3], np.float32)]]
-    for want, have in zip(run_reference(model, calls)[0], run_compiled(model, calls)[0]):
+    for want, have in zip(
+        run_reference(model, calls)[0], run_compiled(model, calls)[0], strict=False
+    ):
         np.testing.assert_array_equal(have, want)
 
 
@@ -169,3 +171,30 @@ def test_half_precision_weights_are_converted_once(tmp_path: Path) -> None:
         run_compiled(data, calls)[0][0], run_reference(data, calls)[0][0], rtol=1e-5, atol=1e-6
     )
     assert _import(data, tmp_path).count("linalg.generic") == 2
+
+
+def test_sparse_weights_are_made_dense() -> None:
+    from ai_edge_litert import schema_py_generated as schema
+
+    dense = np.zeros((4, 6), np.float32)
+    dense[0, 1], dense[0, 4], dense[2, 0], dense[3, 5] = 1, 2, 3, 4
+    model = Model()
+    graph = model.graph()
+    x, y = graph.tensor("x", T("f32", (2, 6))), graph.tensor("y", T("f32", (2, 4)))
+    w = graph.tensor("w", T("f32", data=np.array([1, 2, 3, 4])))
+    graph.made.tensors[w].shape = [4, 6]
+    rows, columns = schema.DimensionMetadataT(), schema.DimensionMetadataT()
+    rows.format, rows.denseSize = schema.DimensionType.DENSE, 4
+    columns.format = schema.DimensionType.SPARSE_CSR
+    for name, values in (("Segments", [0, 2, 2, 3, 4]), ("Indices", [1, 4, 0, 5])):
+        vector = schema.Int32VectorT()
+        vector.values = values
+        setattr(columns, f"array{name}Type", schema.SparseIndexVector.Int32Vector)
+        setattr(columns, f"array{name}", vector)
+    sparsity = schema.SparsityParametersT()
+    sparsity.traversalOrder, sparsity.dimMetadata = [0, 1], [rows, columns]
+    graph.made.tensors[w].sparsity = sparsity
+    graph.op("FULLY_CONNECTED", [x, w, -1], [y], "FullyConnectedOptions")
+    graph.made.inputs, graph.made.outputs = [x], [y]
+    data = np.random.default_rng(0).uniform(-1, 1, (2, 6)).astype(np.float32)
+    np.testing.assert_allclose(run_compiled(model.build(), [[data]])[0][0], data @ dense.T, 1e-6)

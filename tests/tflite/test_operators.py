@@ -14,11 +14,15 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from tests.onnx.isolation import Outcome, run_all
 from tests.tflite import cases
 from tests.tflite.harness import check
 
+from iree_frontend_tf.tflite import registry
+
 PASSES = Path(__file__).with_name("passes.txt")
+DOCUMENT = Path(__file__).parents[2] / "docs" / "tflite.md"
 SHARDS = 8
 
 
@@ -58,6 +62,20 @@ def test_operators(shard: int) -> None:
 def test_the_list_names_cases() -> None:
     assert len(set(_listed())) == len(_listed())
     assert set(_listed()) <= set(cases.names())
+
+
+def test_the_documentation_states_the_coverage() -> None:
+    registry.load()
+    supported = set(registry.supported_operators())
+    known = {k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
+    known -= {"CUSTOM", "DELEGATE", "PLACEHOLDER_FOR_GREATER_OP_CODES"}
+    foreign = {name for name in known if name.startswith("STABLEHLO_")}
+    own = known - foreign
+    text = " ".join(DOCUMENT.read_text().split())
+    share = len(own & supported) / len(own)
+    assert f"{len(own & supported)} of the {len(own)} operators" in text
+    assert f"({100 * share:.1f} %), and {len(foreign & supported)} of its {len(foreign)}" in text
+    assert f"lists {len(_listed())} combinations" in text
 
 
 def main(pattern: str = "") -> None:

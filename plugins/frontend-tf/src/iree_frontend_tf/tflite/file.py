@@ -57,7 +57,7 @@ class TensorInfo:
         dims: sizes; None where the signature leaves one open.
         buffer: number of the buffer with its contents, 0 for none.
         is_variable: it keeps its contents from call to call.
-        sparse: its contents are stored sparsely.
+        sparsity: accessor of how its contents are stored sparsely, None where they are not.
     """
 
     name: str
@@ -67,7 +67,7 @@ class TensorInfo:
     buffer: int
     quantization: Quantization | None
     is_variable: bool
-    sparse: bool
+    sparsity: Any
 
     @property
     def is_resource(self) -> bool:
@@ -275,7 +275,7 @@ class _Reader:
             tensor.Buffer(),
             self._quantization(tensor.Quantization(), name),
             bool(tensor.IsVariable()),
-            tensor.Sparsity() is not None,
+            tensor.Sparsity(),
         )
         self._check_size(info)
         return info
@@ -284,7 +284,7 @@ class _Reader:
         if not 0 <= info.buffer < len(self._buffers):
             raise _Invalid(f"tensor {info.name!r} refers to a buffer that is not there")
         size = self._buffers[info.buffer][1]
-        if not size or info.element is None or info.sparse:
+        if not size or info.element is None or info.sparsity is not None:
             return
         count = prod(d or 0 for d in info.dims)
         bits = 8 if info.element.kind == "bool" else info.element.bits

@@ -67,8 +67,13 @@ class State:
 
     def _constant(self, info: TensorInfo, shape: tuple[int, ...], element: ElementType) -> Constant:
         model, buffer = self.model, info.buffer
-        if info.sparse:
-            return Constant(info.name, shape, element, lambda: densify(model, info, shape))
+        if info.sparsity is not None:
+
+            def dense() -> NDArray:
+                stored = model.bytes_of(buffer).view(element.numpy)
+                return densify(stored, info.sparsity, shape)
+
+            return Constant(info.name, shape, element, dense)
         if element == I4:
 
             def unpack() -> NDArray:
@@ -196,7 +201,7 @@ class GraphImporter:
         except Exception as error:  # One bad operator must not keep others from being reported.
             raise Unsupported(f"its lowering failed ({type(error).__name__}: {error})") from error
         many = made if isinstance(made, (list, tuple)) else [made]
-        return [Value(tensor=o) if isinstance(o, Tensor) else o for o in many]
+        return [Value(tensor=o) if isinstance(o, Tensor) else o for o in many]  # type: ignore[misc]
 
     def _stand_in(self, place: int) -> Value | None:
         """Return zeros of the declared type, so that the operators that follow are checked too."""

@@ -7,7 +7,7 @@ from iree_core.interfaces import ImportedModel, ImportOptions
 from iree_core.ir import ir
 from iree_core.params import ParameterStore
 from iree_frontend_tf.tflite import registry
-from iree_frontend_tf.tflite.file import Model, Signature
+from iree_frontend_tf.tflite.file import Model, OperatorInfo, Signature
 from iree_frontend_tf.tflite.importer import Problem, State, import_function
 from iree_frontend_tf.tflite.initial import find_initial_values
 from iree_frontend_tf.tflite.state import Variables
@@ -62,7 +62,7 @@ def public_functions(model: Model) -> list[Signature]:
     return found
 
 
-def _calls(op: registry.OperatorInfo) -> list[int]:
+def _calls(op: OperatorInfo) -> list[int]:
     fields = {
         "IF": ("ThenSubgraphIndex", "ElseSubgraphIndex"),
         "WHILE": ("CondSubgraphIndex", "BodySubgraphIndex"),

@@ -1,1 +1,1 @@
-"""Lowerings of TFLite operators, one family per file (see :mod:`iree_frontend_tf.tflite.registry`)."""
+"""Lowerings of TFLite operators, one family per file (see ``registry.py``)."""

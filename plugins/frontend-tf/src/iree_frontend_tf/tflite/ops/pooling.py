@@ -121,7 +121,7 @@ def _counts(x: Tensor, g: Windows, element: ElementType) -> Tensor:
         assert isinstance(whole, int)
         return tensors.fill([1, 1, 1, 1], element, whole)
     known = [
-        (index.value(d), index.value(p), s, int(k))  # type: ignore[arg-type]
+        (index.value(d), index.value(p), s, int(k))
         for d, p, s, k in zip(x.dims[1:-1], g.low, g.strides, g.kernel, strict=True)
     ]
 

@@ -192,7 +192,7 @@ def sequence_lstm(node: Node) -> Tensor:
         state,
         lstm.step,
         int(width),
-        reverse=False,  # type: ignore[arg-type]
+        reverse=False,
     )
     _store(node, [18, 19], final)
     return output
@@ -211,7 +211,7 @@ def bidirectional_lstm(node: Node) -> list[Tensor]:
         lstm = _Lstm(node, [first + i for i in range(17)])
         state = [_state(node, s) for s in states]
         output, final = _over_time(
-            x, time_major, state, lstm.step, int(state[0].dims[1]),  # type: ignore[arg-type]
+            x, time_major, state, lstm.step, int(state[0].dims[1]),
             reverse=reverse,
         )  # fmt: skip
         _store(node, states, final)
@@ -250,7 +250,7 @@ def sequence_rnn(node: Node) -> Tensor:
     state = [_state(node, 4)]
     output, final = _over_time(
         node.tensor(0), bool(node.option("TimeMajor", False)), state, step,
-        int(state[0].dims[1]), reverse=False,  # type: ignore[arg-type]
+        int(state[0].dims[1]), reverse=False,
     )  # fmt: skip
     _store(node, [4], final)
     return output
@@ -268,7 +268,7 @@ def bidirectional_rnn(node: Node) -> list[Tensor]:
         state = [_state(node, first + 3)]
         output, final = _over_time(
             node.tensor(0), bool(node.option("TimeMajor", False)), state, step,
-            int(state[0].dims[1]), reverse=reverse,  # type: ignore[arg-type]
+            int(state[0].dims[1]), reverse=reverse,
         )  # fmt: skip
         _store(node, [first + 3], final)
         outputs.append(output)

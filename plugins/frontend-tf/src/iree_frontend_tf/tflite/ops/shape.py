@@ -46,10 +46,7 @@ def _same_elements(node: Node, dims: Sequence[Dim]) -> Value:
 @lowering("RESHAPE")
 def reshape(node: Node) -> Value:
     """Other sizes; one -1 stands for what is left."""
-    if node.has(1):
-        wanted = node.items(1)
-    else:
-        wanted = list(node.option_list("NewShape"))
+    wanted = node.items(1) if node.has(1) else list(node.option_list("NewShape"))
     source = node.value(0).dims
     if -1 in [d for d in wanted if isinstance(d, int)]:
         place = wanted.index(-1)
@@ -87,6 +84,12 @@ def _is_size(dim: Dim) -> bool:
     if owner.name == "arith.muli":
         return all(_is_size(o) for o in owner.operands)
     return owner.name == "tensor.dim"
+
+
+@lowering("DENSIFY")
+def densify(node: Node) -> Value:
+    """A sparse constant; its contents are made dense as they are read."""
+    return node.value(0)
 
 
 @lowering("SQUEEZE")

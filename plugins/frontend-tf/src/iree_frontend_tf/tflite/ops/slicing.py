@@ -126,7 +126,7 @@ class _Plan:
     def part(self, begin: Dim | None, end: Dim | None, step: int) -> None:
         size = self.dims[self.axis]
         if all(isinstance(x, int) or x is None for x in (begin, end, size)):
-            taken = range(int(size))[slice(begin, end, step)]  # type: ignore[misc, arg-type]
+            taken = range(int(size))[slice(begin, end, step)]
             self._append(taken.start if len(taken) else 0, len(taken), step)
             return
         low, high = (0, size) if step > 0 else (-1, index.sub(size, 1))

@@ -135,8 +135,8 @@ def sample(
     inverse = kind(kind(65536) / (out_high - out_low))
     points = (low + np.arange(512).astype(kind) * step).astype(kind)
     here = _round(function(points).astype(kind) * inverse)
-    middle = function((points + half).astype(kind)).astype(kind)
-    following = function((points + step).astype(kind)).astype(kind)
+    middle: NDArray = function((points + half).astype(kind)).astype(kind)
+    following: NDArray = function((points + step).astype(kind)).astype(kind)
     between = _round((following * inverse + _round(function(points) * inverse)) / 2)
     error = between - _round(middle * inverse)
     moved = np.clip(here - _round(error / 2), -32768, 32767)
@@ -214,9 +214,7 @@ def inverse_square_root(value: int) -> fp.Multiplier:
 
     for _ in range(5):
         cube = rescale(fp.high_mul(fp.high_mul(x, x), x), 6)
-        x = rescale(
-            fp.wrap32(fp.high_mul(np.array([half_three]), x) - fp.high_mul(half, cube)), 3
-        )
+        x = rescale(fp.wrap32(fp.high_mul(np.array([half_three]), x) - fp.high_mul(half, cube)), 3)
     half_sqrt2 = round((1 << 31) * 0.5**0.5)
     result = int(fp.high_mul(x, half_sqrt2)[0])
     if right < 0:
