@@ -6,9 +6,8 @@ freedom of signs and order does not matter. Nothing here knows of the compiler.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -55,9 +54,7 @@ def add(
     assert name not in CASES, name
     dtypes = [str(leaf.dtype) for leaf in jax.tree.leaves(arguments) if hasattr(leaf, "dtype")]
     found = [_TOLERANCES.get(dtype, 1e-4) for dtype in dtypes if "int" not in dtype]
-    CASES[name] = Case(
-        name, function, arguments, tolerance or max(found, default=1e-4), dims, x64
-    )
+    CASES[name] = Case(name, function, arguments, tolerance or max(found, default=1e-4), dims, x64)
 
 
 def array(shape: Sequence[int], dtype: str = "float32", seed: int = 0, low: float = -3.0,
@@ -331,12 +328,25 @@ def _convolutions() -> None:
                 lambda x, r=reducer, s=start, p=padding: lax.reduce_window(
                     x, np.float32(s), r, (1, 3, 2, 1), (1, 2, 2, 1), p),
                 array((1, 7, 8, 3), low=0.5))  # fmt: skip
-    add("lax.reduce_window/dilated", lambda x: lax.reduce_window(
-        x, np.float32(0), lax.add, (2, 2), (1, 1), "VALID", window_dilation=(2, 1)), array((6, 7)))
-    add("lax.reduce_window/base-dilated", lambda x: lax.reduce_window(
-        x, np.float32(0), lax.add, (2, 2), (1, 1), "VALID", base_dilation=(2, 2)), array((4, 5)))
-    add("lax.reduce_window/i32", lambda x: lax.reduce_window(
-        x, np.int32(0), lax.add, (2, 2), (1, 2), "SAME"), array((4, 5), I))
+    add(
+        "lax.reduce_window/dilated",
+        lambda x: lax.reduce_window(
+            x, np.float32(0), lax.add, (2, 2), (1, 1), "VALID", window_dilation=(2, 1)
+        ),
+        array((6, 7)),
+    )
+    add(
+        "lax.reduce_window/base-dilated",
+        lambda x: lax.reduce_window(
+            x, np.float32(0), lax.add, (2, 2), (1, 1), "VALID", base_dilation=(2, 2)
+        ),
+        array((4, 5)),
+    )
+    add(
+        "lax.reduce_window/i32",
+        lambda x: lax.reduce_window(x, np.int32(0), lax.add, (2, 2), (1, 2), "SAME"),
+        array((4, 5), I),
+    )
     add("lax.reduce_window/two", lambda x, y: lax.reduce_window(
         (x, y), (np.float32(0), np.int32(0)), lambda a, b: (a[0] + b[0], a[1] + b[1]),
         (2, 2), (1, 1), "VALID"), array((4, 5)), array((4, 5), I))  # fmt: skip
@@ -346,8 +356,15 @@ def _convolutions() -> None:
     add("lax.max_pool/grad-overlapping", jax.grad(lambda x: (lax.reduce_window(
         x, -jnp.inf, lax.max, (1, 3, 3, 1), (1, 2, 2, 1), "SAME") ** 2).sum()),
         array((1, 7, 7, 3)))  # fmt: skip
-    add("lax.avg_pool/grad", jax.grad(lambda x: (lax.reduce_window(
-        x, 0.0, lax.add, (1, 3, 3, 1), (1, 2, 2, 1), "SAME") ** 2).sum()), array((1, 7, 7, 3)))
+    add(
+        "lax.avg_pool/grad",
+        jax.grad(
+            lambda x: (
+                lax.reduce_window(x, 0.0, lax.add, (1, 3, 3, 1), (1, 2, 2, 1), "SAME") ** 2
+            ).sum()
+        ),
+        array((1, 7, 7, 3)),
+    )
     add("lax.max_pool/jvp", lambda x, t: jax.jvp(lambda x: lax.reduce_window(
         x, -jnp.inf, lax.max, (2, 2), (1, 1), "VALID"), (x,), (t,)),
         array((5, 5)), array((5, 5), seed=1))  # fmt: skip
@@ -573,7 +590,9 @@ def _linear_algebra() -> None:
         a, spd, b = array((5, 5), dtype, 12), positive(5, dtype), array((5, 2), dtype, 13)
         add(f"scipy.lu/{label}", scipy.lu, a)
         add(f"scipy.lu_solve/{label}", lambda a, b: scipy.lu_solve(scipy.lu_factor(a), b), spd, b)
-        add(f"scipy.cho_solve/{label}", lambda a, b: scipy.cho_solve(scipy.cho_factor(a), b), spd, b)
+        add(
+            f"scipy.cho_solve/{label}", lambda a, b: scipy.cho_solve(scipy.cho_factor(a), b), spd, b
+        )
         add(f"scipy.expm/{label}", lambda a: scipy.expm(a * 0.3), a, tolerance=1e-3)
         add(f"scipy.hessenberg/{label}", lambda a: jnp.abs(scipy.hessenberg(a)), a, tolerance=1e-3)
         add(f"scipy.schur/{label}", _rebuild_schur, a, tolerance=1e-3)
@@ -659,19 +678,36 @@ def _rebuild_schur(x: jax.Array) -> tuple[jax.Array, ...]:
 def _control_flow() -> None:
     xs, c = array((6, 3)), array((3,), seed=1)
     add("lax.scan", lambda xs, c: lax.scan(lambda c, x: (jnp.tanh(c + x), c * 2), c, xs), xs, c)
-    add("lax.scan/reverse", lambda xs, c: lax.scan(
-        lambda c, x: (jnp.tanh(c + x), c * 2), c, xs, reverse=True), xs, c)
-    add("lax.scan/unrolled", lambda xs, c: lax.scan(
-        lambda c, x: (jnp.tanh(c + x), c * 2), c, xs, unroll=2), xs, c)
+    add(
+        "lax.scan/reverse",
+        lambda xs, c: lax.scan(lambda c, x: (jnp.tanh(c + x), c * 2), c, xs, reverse=True),
+        xs,
+        c,
+    )
+    add(
+        "lax.scan/unrolled",
+        lambda xs, c: lax.scan(lambda c, x: (jnp.tanh(c + x), c * 2), c, xs, unroll=2),
+        xs,
+        c,
+    )
     add("lax.scan/no-xs", lambda c: lax.scan(lambda c, _: (c * 1.1, c), c, None, length=4), c)
-    add("lax.scan/grad", jax.grad(lambda xs, c: lax.scan(
-        lambda c, x: (jnp.tanh(c + x), c * 2), c, xs)[1].sum(), (0, 1)), xs, c)
+    add(
+        "lax.scan/grad",
+        jax.grad(
+            lambda xs, c: lax.scan(lambda c, x: (jnp.tanh(c + x), c * 2), c, xs)[1].sum(), (0, 1)
+        ),
+        xs,
+        c,
+    )
     add("lax.scan/int", lambda xs: lax.scan(lambda c, x: (c + x, c), jnp.int32(0), xs),
         array((6,), I))  # fmt: skip
     add("lax.while_loop", lambda x: lax.while_loop(lambda v: v < 100.0, lambda v: v * 2 + 1, x),
         np.float32(0.5))  # fmt: skip
-    add("lax.while_loop/tuple", lambda x: lax.while_loop(
-        lambda s: s[0] < 5, lambda s: (s[0] + 1, s[1] * 1.5), (0, x)), c)
+    add(
+        "lax.while_loop/tuple",
+        lambda x: lax.while_loop(lambda s: s[0] < 5, lambda s: (s[0] + 1, s[1] * 1.5), (0, x)),
+        c,
+    )
     add("lax.while_loop/none", lambda x: lax.while_loop(lambda v: v < 0.0, lambda v: v + 1, x),
         np.float32(0.5))  # fmt: skip
     add("lax.fori_loop", lambda x: lax.fori_loop(0, 5, lambda i, v: v + jnp.sin(v) * i, x), c)
@@ -682,11 +718,18 @@ def _control_flow() -> None:
     for choice in (-1, 0, 1, 2, 7):
         add(f"lax.switch/{choice}", lambda i, x: lax.switch(i, [jnp.sin, jnp.cos, jnp.tanh], x),
             np.int32(choice), c)  # fmt: skip
-    add("lax.cond/nested", lambda p, x: lax.cond(
-        p, lambda x: lax.cond(x[0] > 0, jnp.sin, jnp.exp, x), jnp.cos, x), np.bool_(True), c)
+    add(
+        "lax.cond/nested",
+        lambda p, x: lax.cond(p, lambda x: lax.cond(x[0] > 0, jnp.sin, jnp.exp, x), jnp.cos, x),
+        np.bool_(True),
+        c,
+    )
     add("lax.cond/grad", jax.grad(lambda x: lax.cond(x[0] > 0, jnp.sin, jnp.cos, x).sum()), c)
-    add("lax.while_loop/batched", jax.vmap(lambda x: lax.while_loop(
-        lambda v: v < 10.0, lambda v: v * 2 + 1, x)), np.array([0.5, 3.0, 20.0], np.float32))
+    add(
+        "lax.while_loop/batched",
+        jax.vmap(lambda x: lax.while_loop(lambda v: v < 10.0, lambda v: v * 2 + 1, x)),
+        np.array([0.5, 3.0, 20.0], np.float32),
+    )
     add("lax.cond/batched", jax.vmap(lambda p, x: lax.cond(p, jnp.sin, jnp.cos, x)),
         np.array([True, False, True]), c)  # fmt: skip
     add("lax.map", lambda xs: lax.map(lambda x: x @ x, xs), xs)
@@ -808,7 +851,9 @@ def _networks() -> None:
         array((5,)), tolerance=1e-3)  # fmt: skip
     add("scipy.sparse.gmres", lambda a, b: jax.scipy.sparse.linalg.gmres(a, b)[0], positive(5),
         array((5,)), tolerance=1e-3)  # fmt: skip
-    add("scipy.cluster.vq", lambda a, b: jax.scipy.cluster.vq.vq(a, b), array((6, 3)), array((2, 3)))
+    add(
+        "scipy.cluster.vq", lambda a, b: jax.scipy.cluster.vq.vq(a, b), array((6, 3)), array((2, 3))
+    )
     add("jax.nn.initializers", lambda k: jax.nn.initializers.glorot_normal()(k, (4, 5)),
         np.array([0, 7], np.uint32))  # fmt: skip
     add("jax.experimental.odeint", lambda y: _odeint(y), array((2,)), tolerance=1e-3)

@@ -124,7 +124,6 @@ def run_isolated(path: Path) -> str | None:
 def run(folder: Path, names: Sequence[str], report: bool = False) -> dict[str, str | None]:
     """Return what is wrong with each case."""
     # Import once, so that children need not.
-    import iree_core.compile_worker
     from iree_core.ir import make_context
 
     make_context()

@@ -49,9 +49,7 @@ def transformer(p: Params, ids: jax.Array) -> jax.Array:
     """One pre-norm block with causal attention over token embeddings."""
     x = p["embed"][ids] + p["position"][: ids.shape[1]]
     h = _norm(x) * p["g1"]
-    q, k, v = (
-        (h @ p[n]).reshape(*h.shape[:2], 4, 8) for n in ("wq", "wk", "wv")
-    )
+    q, k, v = ((h @ p[n]).reshape(*h.shape[:2], 4, 8) for n in ("wq", "wk", "wv"))
     scores = jnp.einsum("bqhd,bkhd->bhqk", q, k) / np.sqrt(8).astype(np.float32)
     mask = jnp.tril(jnp.ones((ids.shape[1], ids.shape[1]), bool))
     weights = jax.nn.softmax(jnp.where(mask, scores, -1e9), axis=-1)
@@ -120,7 +118,9 @@ def register(add: Callable[..., None]) -> None:
         add(f"model/{name}", forward, p, x)
         add(f"model/{name}/sgd", sgd(forward), p, x, y)
         add(f"model/{name}/adam", adam(forward), p, zeros, zeros, np.float32(0), x, y)
-    add("model/transformer/vmap", jax.vmap(transformer, (None, 0)), _init(TRANSFORMER), ids[:, None])
+    add(
+        "model/transformer/vmap", jax.vmap(transformer, (None, 0)), _init(TRANSFORMER), ids[:, None]
+    )
     add("model/transformer/remat", sgd(jax.checkpoint(transformer)), _init(TRANSFORMER), ids,
         np.roll(ids, -1, 1))  # fmt: skip
     add("model/mlp/dropout", _dropout, _init(MLP), inputs["mlp"][2], np.array([0, 3], np.uint32))

@@ -1,6 +1,6 @@
 """Traces cases and computes what JAX gives; the part of the corpus that imports JAX.
 
-    python -m tests.jax.references FOLDER
+python -m tests.jax.references FOLDER
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any
 import jax
 import numpy as np
 from jax import export
+from tests.jax.cases import Case, build
 
 from iree_frontend_jax.arrays import to_host
 from iree_frontend_jax.tracing import trace
-from tests.jax.cases import Case, build
 
 
 def reference(case: Case) -> dict[str, Any]:

@@ -9,6 +9,8 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
+# Names of generators by the element type of their keys.
+_GENERATORS = {"key<fry>": "threefry2x32", "key<rbg>": "rbg", "key<urbg>": "unsafe_rbg"}
 _WEAK: dict[str, type] = {"f": float, "i": int, "c": complex}
 
 
@@ -39,7 +41,7 @@ def from_host(aval: Any) -> Callable[[NDArray], Any]:
     """Return what turns a result described by ``aval`` into a JAX array."""
     dtype = aval.dtype
     if is_key(dtype):
-        implementation = jax.random.key_impl(jax.ShapeDtypeStruct((), dtype))
+        implementation = _GENERATORS[str(dtype)]
         return lambda found: jax.random.wrap_key_data(_put(found), impl=implementation)
     if dtype == jax.dtypes.float0:
         return lambda found: np.zeros(found.shape, jax.dtypes.float0)
@@ -57,4 +59,9 @@ def _put(found: Any) -> jax.Array:
 
 def _weaken(array: jax.Array, number: type) -> jax.Array:
     """Return ``array`` with a weak type, as results of Python numbers have in JAX."""
-    return jax.lax.convert_element_type(array, number)
+    if not array.shape:
+        return jax.numpy.asarray(number(array.item()))
+    # JAX makes no other array weak in public; this is what its own tests use.
+    from jax._src.lax.lax import _convert_element_type
+
+    return _convert_element_type(array, weak_type=True)

@@ -186,7 +186,7 @@ class JittedFunction:
 def _describe(leaf: Any) -> Hashable:
     """Return the part of an argument that decides which program runs."""
     if isinstance(leaf, jax.Array):
-        return leaf.shape, leaf.dtype, leaf.weak_type
+        return leaf.shape, leaf.dtype, getattr(leaf, "weak_type", False)
     if isinstance(leaf, np.ndarray | np.generic):
         return leaf.shape, leaf.dtype, False
     return (type(leaf),)

@@ -8,18 +8,53 @@ from collections.abc import Iterator
 from iree_core.ir import ir
 
 # Frames of the libraries themselves say less than the user's line that called them.
+_MAX_CALLS = 100
 _LIBRARY = re.compile(r"[/\\](?:site|dist)-packages[/\\]")
 
 
 def describe(op: ir.Operation) -> str:
     """Return the operation, JAX's name for it (``jit(f)/cholesky``) and the user's line."""
-    location = op.location
     text = op.name
-    name = next(iter(_names(location)), "")
+    name = next(iter(_names(op.location)), "")
     if name:
         text = f"{name} ({op.name})"
-    line = source_line(location)
+    line = _line_with_callers(op)
     return f"{text} at {line}" if line else text
+
+
+def _line_with_callers(op: ir.Operation) -> str:
+    """Return the user's line; library functions know it only where they are called."""
+    place: ir.Operation | None = op
+    for _ in range(_MAX_CALLS):
+        if place is None:
+            break
+        line = source_line(place.location)
+        if line and not _LIBRARY.search(line):
+            return line
+        place = _caller(place)
+    return source_line(op.location)
+
+
+def _caller(op: ir.Operation) -> ir.Operation | None:
+    """Return a call of the function that ``op`` is in."""
+    function = op
+    while function is not None and function.name != "func.func":
+        function = function.parent.operation if function.parent else None
+    if function is None or function.parent is None:
+        return None
+    name = ir.StringAttr(function.attributes["sym_name"]).value
+    found: list[ir.Operation] = []
+
+    def visit(other: ir.OpView) -> ir.WalkResult:
+        operation = other.operation
+        if operation.name == "func.call":
+            if ir.FlatSymbolRefAttr(operation.attributes["callee"]).value == name:
+                found.append(operation)
+                return ir.WalkResult.INTERRUPT
+        return ir.WalkResult.ADVANCE
+
+    function.parent.operation.walk(visit)
+    return found[0] if found else None
 
 
 def source_line(location: ir.Location) -> str:

@@ -36,6 +36,18 @@ def remove(artifact: bytes) -> bytes:
         return stablehlo.serialize_portable_artifact(module, version)
 
 
+def serialize(module) -> bytes:  # type: ignore[no-untyped-def]
+    """Return a module of jaxlib as an artifact without annotations, readable for a month back."""
+    from jax.interpreters import mlir
+    from jaxlib.mlir.dialects import stablehlo
+
+    with module.context, mlir.ir.Location.unknown(module.context):
+        module.operation.walk(_strip(mlir.ir))
+        requirement = stablehlo.StablehloCompatibilityRequirement.WEEK_4
+        version = stablehlo.get_version_from_compatibility_requirement(requirement)
+        return stablehlo.serialize_portable_artifact(module, version)
+
+
 def _strip(ir):  # type: ignore[no-untyped-def]  # jaxlib's bindings have no types
     def visit(op):  # type: ignore[no-untyped-def]
         operation = op.operation

@@ -44,7 +44,12 @@ def trace(jitted: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any
     Raises:
         Exception: whatever JAX raises on a function it cannot trace.
     """
-    exported = _export(jitted, args, kwargs)
+    try:
+        exported = _export(jitted, args, kwargs)
+    except NotImplementedError as error:
+        if "callback" not in str(error):
+            raise
+        return _with_callbacks(jitted, args, kwargs)
     artifact = exported.mlir_module_serialized
     if partitioner.has_annotations(artifact):
         artifact = partitioner.remove(artifact)
@@ -83,6 +88,18 @@ def _export(
     return jax_export.export(jitted, platforms=[_PLATFORM], disabled_checks=allowed)(
         *args, **kwargs
     )
+
+
+def _with_callbacks(
+    jitted: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]
+) -> Traced:
+    """Return a program that calls back into Python, which JAX does not export.
+
+    The compiler refuses it, and names these calls with whatever else it does not support.
+    """
+    module = jitted.lower(*args, **kwargs).compiler_ir("stablehlo")  # type: ignore[attr-defined]
+    program = Program("function", partitioner.serialize(module), (), (), ())
+    return Traced(program, None, None, (), (), ())
 
 
 def _names(tree: Any, name: Callable[[tuple], str]) -> list[str]:

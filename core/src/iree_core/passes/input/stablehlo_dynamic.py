@@ -88,6 +88,20 @@ def dynamic_gather(op: ir.Operation) -> list[Tensor]:
     return computed(_result_dims(op, dims), [operand.element], body)
 
 
+def dynamic_update_slice(op: ir.Operation) -> list[Tensor] | None:
+    """``stablehlo.dynamic_update_slice`` into run-time sizes; the start is clamped."""
+    operand, update = (as_tensor(v) for v in op.operands[:2])
+    if operand.type.has_static_shape and update.type.has_static_shape:
+        return None  # the stock conversion knows these
+    starts = [scatter.read_index(as_tensor(position), []) for position in list(op.operands)[2:]]
+    last = [index.sub(n, m) for n, m in zip(operand.dims, update.dims, strict=True)]
+    offsets = [
+        index.maximum(index.minimum(start, limit), 0)
+        for start, limit in zip(starts, last, strict=True)
+    ]
+    return [tensors.insert_slice(update, operand, offsets)]
+
+
 def dynamic_pad(op: ir.Operation) -> list[Tensor]:
     """``stablehlo.dynamic_pad``: padding, which may be negative, is an operand."""
     operand = as_tensor(op.operands[0])

@@ -152,6 +152,7 @@ _CONVERSIONS: dict[str, Callable[[ir.Operation], list[Tensor] | None]] = {
     "stablehlo.dynamic_conv": stablehlo_dynamic.convolution,
     "stablehlo.dynamic_gather": stablehlo_dynamic.dynamic_gather,
     "stablehlo.dynamic_pad": stablehlo_dynamic.dynamic_pad,
+    "stablehlo.dynamic_update_slice": stablehlo_dynamic.dynamic_update_slice,
     "stablehlo.rng_bit_generator": stablehlo_random.rng_bit_generator,
     "stablehlo.sort": _sort,
     TOP_K: _top_k,

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from iree_core.ir import arith, ir, tensor
-from iree_core.lowering import index
+from iree_core.lowering import index, scalars
+from iree_core.lowering.element import F32
 from iree_core.lowering.index import Dim
 from iree_core.lowering.loops import load
-from iree_core.lowering.structured import computed
+from iree_core.lowering.structured import computed, elementwise
 from iree_core.passes.input.stablehlo_calls import MARKERS, SHAPE_ASSERTION, call_target
-from iree_core.passes.input.stablehlo_regions import as_tensor, retype
+from iree_core.passes.input.stablehlo_regions import as_tensor, element_of, retype
 from iree_core.passes.input.support import (
     before,
     create,
@@ -135,11 +136,45 @@ def _custom_call(op: ir.Operation) -> list[ir.Value] | None:
     return list(op.operands) if target in MARKERS else None
 
 
+def _empty_slice(op: ir.Operation) -> list[ir.Value] | None:
+    """A slice without elements may begin where its operand ends; nothing is read."""
+    kind = ir.RankedTensorType(op.results[0].type)
+    if not kind.has_static_shape or 0 not in kind.shape:
+        return None
+    return [create("tensor.empty", [kind], []).results[0]]
+
+
+def _to_integer(op: ir.Operation) -> list[ir.Value] | None:
+    """Floats become integers as in XLA: rounded towards zero, saturated, NaN is zero."""
+    source, target = element_of(op.operands[0]), element_of(op.results[0])
+    if not source.is_float or not target.is_integer:
+        return None
+    lowest, highest = int(scalars.lowest(target)), int(scalars.highest(target))
+    wide = source if source.bits >= 32 else F32
+
+    def body(x: ir.Value) -> ir.Value:
+        x = scalars.convert(x, source, wide)
+
+        def bound(number: int) -> ir.Value:
+            return scalars.constant(number, target)
+
+        converted = scalars.convert(x, wide, target)
+        above = scalars.compare("ge", x, scalars.constant(float(highest + 1), wide), wide)
+        inside = scalars.compare("ge", x, scalars.constant(float(lowest), wide), wide)
+        below = arith.select(scalars.is_nan(x), bound(0), bound(lowest))
+        return arith.select(above, bound(highest), arith.select(inside, converted, below))
+
+    made = elementwise([as_tensor(op.operands[0])], target, body)
+    return [retype(made.value, op.results[0].type)]
+
+
 _REWRITES: dict[str, Callable[[ir.Operation], list[ir.Value] | None]] = {
+    "stablehlo.convert": _to_integer,
     "stablehlo.custom_call": _custom_call,
     _BROADCAST: _guarded_broadcast,
     "stablehlo.dynamic_reshape": _dynamic_reshape,
     "stablehlo.get_dimension_size": _dimension_size,
     "stablehlo.optimization_barrier": _forward,
     "stablehlo.set_dimension_size": _set_dimension_size,
+    "stablehlo.slice": _empty_slice,
 }

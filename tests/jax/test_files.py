@@ -1,0 +1,82 @@
+"""Files of ``jax.export`` and StableHLO artifacts, on the command line and damaged."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import export
+
+import iree_core as iree
+from iree_core.errors import ImportModelError
+from iree_frontend_jax.exported_file import is_exported, read_exported
+
+
+def layer(p: dict[str, jax.Array], unused: jax.Array, x: jax.Array) -> dict[str, jax.Array]:
+    return {"y": jnp.tanh(x @ p["w"]), "total": x.sum()}
+
+
+def exported(platforms: tuple[str, ...] = ("cpu",)) -> export.Exported:
+    b = export.symbolic_shape("b")[0]
+    return export.export(jax.jit(layer), platforms=platforms)(
+        {"w": jax.ShapeDtypeStruct((4, 3), jnp.float32)},
+        jax.ShapeDtypeStruct((2,), jnp.uint8),
+        jax.ShapeDtypeStruct((b, 4), jnp.float32),
+    )
+
+
+@pytest.mark.parametrize("platforms", [("cpu",), ("cuda", "cpu")])
+def test_all_arguments_and_names(platforms: tuple[str, ...]) -> None:
+    loaded = iree.load(iree.compile(bytes(exported(platforms).serialize())))
+    inputs = [(v.dtype, v.shape) for v in loaded.main.inputs]
+    assert inputs == [("f32", (4, 3)), ("ui8", (2,)), ("f32", ("b", 4))]
+    assert loaded.main.inputs[0].name.endswith("['w']")
+    assert [v.name for v in loaded.main.outputs] == ["result['total']", "result['y']"]
+    w, x = np.full((4, 3), 0.1, np.float32), np.ones((5, 4), np.float32)
+    total, y = loaded.main(w, np.zeros(2, np.uint8), x)
+    assert total == 20
+    np.testing.assert_allclose(y, np.tanh(x @ w), rtol=1e-6)
+
+
+def test_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    a = np.array([[4, 2], [2, 3]], np.float32)
+    np.save(tmp_path / "a.npy", a)
+    np.save(tmp_path / "expected.npy", np.linalg.cholesky(a))
+    whole = export.export(jax.jit(jnp.linalg.cholesky), platforms=["cpu"])(a)
+    # Library calls carry annotations of JAX's partitioner, which only jaxlib can decode.
+    files = {"program": bytes(whole.serialize()), "module": whole.mlir_module_serialized}
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+        ended = subprocess.run([
+            sys.executable, "-c", "from iree_core.cli import main; main()", "run", tmp_path / name,
+            f"--input=@{tmp_path}/a.npy", f"--expected_output=@{tmp_path}/expected.npy",
+        ], capture_output=True, text=True, check=False)  # fmt: skip
+        assert ended.returncode == 0, ended.stderr
+
+
+def test_damage_is_reported() -> None:
+    data = bytes(exported().serialize())
+    assert is_exported(data)
+    assert not is_exported(b"\x08\x07" + bytes(100))
+    generator = np.random.default_rng(0)
+    for cut in (10, 100, len(data) // 2, len(data) - 10):
+        try:
+            read_exported(data[:cut], "f")
+        except ImportModelError:
+            pass
+        else:
+            assert cut > len(data) // 2
+    for _ in range(300):  # never anything but our own errors
+        damaged = bytearray(data)
+        for place in generator.integers(0, len(data), 4):
+            damaged[place] = generator.integers(0, 256)
+        try:
+            read_exported(bytes(damaged), "f")
+        except ImportModelError as error:
+            assert "damaged" in str(error) or "effects" in str(error)
