@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tests.models.zoo import BATCH, PAST, SEQ, ZOO
 from torch.export import Dim
 
 import iree_frontend_torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "models"))
-from zoo import BATCH, PAST, SEQ, ZOO
 
 TOLERANCE = 1e-4
 SIZES = [
