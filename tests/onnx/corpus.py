@@ -138,7 +138,7 @@ def with_dynamic_sizes(case: Case) -> Case:
     return replace(case, model=model)
 
 
-def run(case: Case) -> CompileReport:
+def run(case: Case, target: str = "llvm-cpu", device: str = "local-sync") -> CompileReport:
     """Compile, load, call and compare one test; return how the compilation went.
 
     Raises:
@@ -146,13 +146,15 @@ def run(case: Case) -> CompileReport:
         AssertionError: an output differs.
     """
     with tempfile.TemporaryDirectory() as folder:
-        loaded, report = build(case.model, Path(folder))
+        loaded, report = build(case.model, Path(folder), target, device)
         for inputs, expected in case.data:
             compare(case, inputs, list(loaded.run(inputs)), expected)
     return report
 
 
-def build(model: onnx.ModelProto, folder: Path) -> tuple[IreeRep, CompileReport]:
+def build(
+    model: onnx.ModelProto, folder: Path, target: str = "llvm-cpu", device: str = "local-sync"
+) -> tuple[IreeRep, CompileReport]:
     """Compile ``model`` in this process, with files in ``folder``, and load it.
 
     Raises:
@@ -161,10 +163,10 @@ def build(model: onnx.ModelProto, folder: Path) -> tuple[IreeRep, CompileReport]
     source, output = folder / "model.onnx", folder / "model.vmfb"
     source.write_bytes(model.SerializeToString())
     options = CompileOptions(threads=1, dispatch_timeout=30.0)
-    request = CompileRequest(source, None, {}, "llvm-cpu", options, output, folder)
+    request = CompileRequest(source, None, {}, target, options, output, folder)
     # What iree_core.compile runs in a process of its own; tests have one already.
     report = compile_model(request, lambda _: None)
-    return IreeRep(iree_core.load(output, "local-sync"), model), report
+    return IreeRep(iree_core.load(output, device), model), report
 
 
 @cache

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from iree_backend_llvm.pad import expand_pads
-from iree_backend_llvm.storage import wrap_dispatch
 from iree_core.codegen.builder import element_bits, function_of
 from iree_core.codegen.frame import MAY_ALIAS, may_alias
+from iree_core.codegen.general.pad import expand_pads
+from iree_core.codegen.general.storage import wrap_dispatch
 from iree_core.codegen.kernel import Kernel
 from iree_core.errors import CompileError
 from iree_core.expr import Expr, Operator, const, scalar
