@@ -40,7 +40,9 @@ class VulkanBackend(Backend):
         if strategy not in ("auto", "general"):
             raise UsageError(f"Unknown strategy {strategy!r}; there are auto and general.")
         try:
-            kernel = build_gpu_kernel(dispatch, GpuModel(), general=strategy == "general")
+            kernel = build_gpu_kernel(
+                dispatch, GpuModel(), _context(), general=strategy == "general"
+            )
         except NotScheduled as reason:
             raise CompileError(f"No GPU schedule takes the dispatch: {reason}.") from None
         return self.compile_kernel(kernel, target)

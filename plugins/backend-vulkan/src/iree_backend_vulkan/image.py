@@ -4,7 +4,8 @@ All numbers are little-endian. ``HEADER``, then JSON that describes the entry po
 ``code_offset`` on, their SPIR-V modules. An entry point's description::
 
     {"name": "kernel", "offset": 0, "size": 1234, "workgroup": 64, "scalars": 2,
-     "results": 1, "scratch": false, "bindings": [["mul", ["scalar", 0], ["const", 4]], ["const", 64]],
+     "results": 1, "scratch": false,
+     "bindings": [["mul", ["scalar", 0], ["const", 4]], ["const", 64]],
      "capabilities": ["Shader"]}
 
 ``offset`` counts from ``code_offset``. ``bindings`` holds the bytes of every buffer as an

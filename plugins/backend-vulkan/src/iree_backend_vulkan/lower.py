@@ -12,6 +12,9 @@ from iree_core.ir import func, ir, run_pipeline
 
 _SIMPLIFY = "builtin.module(canonicalize,cse,loop-invariant-code-motion,canonicalize,cse)"
 
+_RESOLVE_VIEWS = "builtin.module(fold-memref-alias-ops,expand-strided-metadata,lower-affine)"
+_VIEWS = ("memref.subview", "memref.expand_shape", "memref.collapse_shape")
+
 
 @dataclass(frozen=True)
 class Shader:
@@ -36,6 +39,10 @@ def lower_kernel(kernel: GpuKernel, context: ir.Context) -> Shader:
         module = ir.Module.parse(kernel.module)
         try:
             expand(module, kernel.module)
+            if "scf.forall" in kernel.module:
+                run_pipeline(module, "builtin.module(func.func(scf-forall-to-for))")
+            if any(name in kernel.module for name in _VIEWS):
+                run_pipeline(module, _RESOLVE_VIEWS)
             run_pipeline(module, _SIMPLIFY)
         except ir.MLIRError as error:
             raise CompileError(f"Lowering {kernel.name} failed: {error}") from error

@@ -6,33 +6,53 @@ one work item is.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from iree_core.codegen.builder import NotScheduled
 from iree_core.codegen.dispatch import Dispatch, read_dispatch
 from iree_core.codegen.gpu.kernel import GpuKernel, GpuModel
 
+if TYPE_CHECKING:
+    from iree_core.ir import Context
+
 __all__ = ["GpuKernel", "GpuModel", "build_gpu_kernel"]
 
 
-def build_gpu_kernel(dispatch: str, gpu: GpuModel, *, general: bool = False) -> GpuKernel:
+def build_gpu_kernel(
+    dispatch: str, gpu: GpuModel, context: Context, *, general: bool = False
+) -> GpuKernel:
     """Schedule a dispatch.
 
     Args:
         dispatch: MLIR text of one dispatch function.
         gpu: what the schedules need to know of the device.
-        general: take the schedule that asks least of the dispatch.
+        context: the MLIR context to work in.
+        general: take the schedule that does everything in one invocation.
 
     Raises:
-        NotScheduled: no schedule applies; the message lists why each did not.
+        NotScheduled: it has no form on a GPU.
+        CompileError: the general schedule cannot bufferize it.
     """
-    from iree_core.ir import ir, make_context
+    from iree_core.codegen.gpu.general import build_general_kernel
+    from iree_core.ir import ir
 
-    with make_context(), ir.Location.unknown():
-        module = ir.Module.parse(dispatch)
-        return schedule(read_dispatch(module), gpu, general=general)
+    reason = ""
+    if not general:
+        with context, ir.Location.unknown():
+            module = ir.Module.parse(dispatch)
+            try:
+                return schedule(read_dispatch(module), gpu)
+            except NotScheduled as error:
+                reason = str(error)
+    return build_general_kernel(dispatch, context, reason)
 
 
-def schedule(dispatch: Dispatch, gpu: GpuModel, *, general: bool = False) -> GpuKernel:
-    """Return the kernel of the first schedule that takes ``dispatch``."""
+def schedule(dispatch: Dispatch, gpu: GpuModel) -> GpuKernel:
+    """Return the kernel of the first parallel schedule that takes ``dispatch``.
+
+    Raises:
+        NotScheduled: none does; the message lists why.
+    """
     from iree_core.codegen.gpu.contraction import build_contraction
     from iree_core.codegen.gpu.elementwise import build_elementwise
     from iree_core.codegen.gpu.rows import build_rows
@@ -43,7 +63,7 @@ def schedule(dispatch: Dispatch, gpu: GpuModel, *, general: bool = False) -> Gpu
         ("rows", build_rows),
         ("elementwise", build_elementwise),
     )
-    for name, build in schedules[-1:] if general else schedules:
+    for name, build in schedules:
         try:
             return build(dispatch, gpu)
         except NotScheduled as reason:

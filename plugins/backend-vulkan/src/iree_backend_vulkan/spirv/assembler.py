@@ -161,10 +161,11 @@ class Assembler:
         self._globals += [4 << 16 | OP["Variable"], pointer, made, STORAGE[storage]]
         return made
 
-    def local_variable(self, pointer: int) -> int:
-        """Declare a variable of the function."""
+    def local_variable(self, pointer: int, initial: int | None = None) -> int:
+        """Declare a variable of the function, which may start as a constant."""
         made = self.fresh()
-        self.locals += [4 << 16 | OP["Variable"], pointer, made, STORAGE["Function"]]
+        words = [pointer, made, STORAGE["Function"], *([] if initial is None else [initial])]
+        self.locals += [(len(words) + 1) << 16 | OP["Variable"], *words]
         return made
 
     def struct(self, *members: int) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from iree_backend_vulkan.spirv import operations
 from iree_backend_vulkan.spirv.assembler import Assembler
 from iree_backend_vulkan.spirv.memory import Memory, View
-from iree_backend_vulkan.spirv.types import Types, lanes_of
+from iree_backend_vulkan.spirv.types import Types, is_boolean, lanes_of
 from iree_core.codegen.frame import MAY_ALIAS
 from iree_core.errors import CompileError
 from iree_core.ir import ir
@@ -50,12 +50,10 @@ class Emitter:
         """
         block = self._function.regions[0].blocks[0]
         arguments = list(block.arguments)
-        scalars = []
-        for number, argument in enumerate(arguments[:-2]):
-            if isinstance(argument.type, ir.MemRefType):
-                self._views[argument] = View(argument.type.element_type, binding=number)
-            else:
-                scalars.append(argument)
+        buffers = [a for a in arguments[:-2] if isinstance(a.type, ir.MemRefType)]
+        scalars = [a for a in arguments[:-2] if a not in buffers]
+        for number, argument in enumerate(buffers):
+            self._views[argument] = View(argument.type.element_type, binding=number)
         numbers = self.memory.scalars(len(scalars))
         self._values.update(zip(scalars, numbers, strict=True))
         group, local = self._invocation()
@@ -169,18 +167,47 @@ class Emitter:
                 return list
             return lambda: [self.get(v) for v in self.block(region.blocks[0])]
 
+        if any(isinstance(r.type, ir.MemRefType) for r in op.results):
+            raise CompileError("A buffer chosen at run time has no form in SPIR-V.")
         then, otherwise = op.regions
         kinds = self._kinds(op.results)
         made = self.branch(self.get(op.operands[0]), kinds, side(then), side(otherwise))
         for result, value in zip(op.results, made, strict=True):
             self.set(result, value)
 
+    def emit_region(self, op: ir.OpView) -> None:
+        """Emit ``scf.execute_region`` in place."""
+        (block,) = op.regions[0].blocks
+        for result, value in zip(op.results, self.block(block), strict=True):
+            if isinstance(result.type, ir.MemRefType):
+                self.set_view(result, self.view(value))
+            else:
+                self.set(result, self.get(value))
+
+    def _carry_views(
+        self, values: Sequence[ir.Value], arguments: Sequence[ir.Value], results: Sequence[ir.Value]
+    ) -> None:
+        """Let carried buffers be what they start as; :meth:`_check_views` sees that they stay."""
+        for value, argument, result in zip(values, arguments, results, strict=True):
+            if isinstance(value.type, ir.MemRefType):
+                self.set_view(argument, self.view(value))
+                self.set_view(result, self.view(value))
+
+    def _check_views(self, arguments: Sequence[ir.Value], yielded: Sequence[ir.Value]) -> None:
+        for argument, value in zip(arguments, yielded, strict=True):
+            if isinstance(argument.type, ir.MemRefType) and self.view(argument) != self.view(value):
+                raise CompileError("A buffer that a loop exchanges has no form in SPIR-V.")
+
     def emit_for(self, op: ir.OpView) -> None:
         """Emit ``scf.for``: the phis of the header are the results."""
         asm = self.asm
-        start, stop, step, *carried = (self.get(o) for o in op.operands)
+        start, stop, step = (self.get(o) for o in list(op.operands)[:3])
         block = op.regions[0].blocks[0]
-        counter, *arguments = block.arguments
+        counter, *everything = block.arguments
+        starts = list(op.operands)[3:]
+        self._carry_views(starts, everything, op.results)
+        arguments, results, carried = _numbers(everything, op.results, starts)
+        carried = [self.get(value) for value in carried]
         word = self.types.value(counter.type)
         merge, again, body = asm.fresh(), asm.fresh(), asm.fresh()
         before = self.label
@@ -192,7 +219,7 @@ class Emitter:
             for kind, value in zip(self._kinds(arguments), carried, strict=True)
         ]
         self.set(counter, number)
-        for argument, result, (made, _) in zip(arguments, op.results, phis, strict=True):
+        for argument, result, (made, _) in zip(arguments, results, phis, strict=True):
             self.set(argument, made)
             self.set(result, made)
         condition_block = asm.fresh()
@@ -201,7 +228,9 @@ class Emitter:
         condition = asm.emit("SLessThan", asm.boolean(), number, stop)
         asm.effect("BranchConditional", condition, body, merge)
         self.begin(body)
-        results = [self.get(v) for v in self.block(block)]
+        yielded = self.block(block)
+        self._check_views(everything, yielded)
+        results = [self.get(v) for v in yielded if not isinstance(v.type, ir.MemRefType)]
         self.begin(again, jump=True)
         asm.code[patch] = asm.emit("IAdd", word, number, step)
         for (_, place), value in zip(phis, results, strict=True):
@@ -215,24 +244,31 @@ class Emitter:
         first, second = (region.blocks[0] for region in op.regions)
         merge, again, body = asm.fresh(), asm.fresh(), asm.fresh()
         before = self.label
-        carried = [self.get(o) for o in op.operands]
+        self._carry_views(op.operands, first.arguments, first.arguments)
+        arguments, starts = _numbers(first.arguments, op.operands)
+        carried = [self.get(o) for o in starts]
         self.begin(asm.fresh(), jump=True)
         header = self.label
         phis = [
             self.phi(kind, [(value, before), (0, again)])
-            for kind, value in zip(self._kinds(first.arguments), carried, strict=True)
+            for kind, value in zip(self._kinds(arguments), carried, strict=True)
         ]
-        for argument, (made, _) in zip(first.arguments, phis, strict=True):
+        for argument, (made, _) in zip(arguments, phis, strict=True):
             self.set(argument, made)
         asm.effect("LoopMerge", merge, again, 0)
         self.begin(asm.fresh(), jump=True)
         condition, *passed = self.block(first)
         asm.effect("BranchConditional", self.get(condition), body, merge)
-        for argument, result, value in zip(second.arguments, op.results, passed, strict=True):
+        self._carry_views(passed, second.arguments, op.results)
+        for argument, result, value in zip(
+            *_numbers(second.arguments, op.results, passed), strict=True
+        ):
             self.set(argument, self.get(value))
             self.set(result, self.get(value))
         self.begin(body)
-        results = [self.get(v) for v in self.block(second)]
+        yielded = self.block(second)
+        self._check_views(list(first.arguments), yielded)
+        results = [self.get(v) for v in yielded if not isinstance(v.type, ir.MemRefType)]
         self.begin(again, jump=True)
         for (_, place), value in zip(phis, results, strict=True):
             asm.code[place] = value
@@ -259,6 +295,9 @@ class Emitter:
         stored, _ = self.types.storage(view.element)
         raw = asm.emit("Load", stored, pointer)
         kind = self.types.value(view.element)
+        if is_boolean(view.element):
+            number = asm.emit("UConvert", self.word, raw)
+            return asm.emit("INotEqual", kind, number, self.index(0))
         return raw if kind == stored else asm.emit("UConvert", kind, raw)
 
     def store(self, view: View, index: int, value: int) -> None:
@@ -267,6 +306,8 @@ class Emitter:
         pointer = self.memory.pointer(view, index, write=True)
         if view.array is None:
             stored, _ = self.types.storage(view.element)
+            if is_boolean(view.element):
+                value = asm.emit("Select", self.word, value, self.index(1), self.index(0))
             if stored != self.types.value(view.element):
                 value = asm.emit("UConvert", stored, value)
         asm.effect("Store", pointer, value)
@@ -286,10 +327,16 @@ class Emitter:
         return self.asm.emit("CompositeConstruct", self.types.value(kind), *lanes)
 
 
+def _numbers(*lists: Sequence[ir.Value]) -> list[list[ir.Value]]:
+    """Return lists of values without the buffers among them."""
+    return [[v for v in values if not isinstance(v.type, ir.MemRefType)] for values in lists]
+
+
 _CONTROL: dict[str, Callable[[Emitter, ir.OpView], None]] = {
     "scf.if": Emitter.emit_if,
     "scf.for": Emitter.emit_for,
     "scf.while": Emitter.emit_while,
+    "scf.execute_region": Emitter.emit_region,
 }
 
 

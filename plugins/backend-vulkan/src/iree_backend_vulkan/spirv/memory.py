@@ -85,6 +85,15 @@ class Memory:
         variable = asm.local_variable(asm.pointer("Function", kind))
         return View(element, array=(variable, "Function"))
 
+    def table(self, element: ir.Type, values: Sequence[int]) -> View:
+        """Return a constant array whose elements are constants."""
+        asm = self.asm
+        length = asm.constant(asm.integer(32), [len(values)])
+        kind = asm.kind("TypeArray", self.types.value(element), length)
+        initial = asm.composite(kind, values)
+        variable = asm.local_variable(asm.pointer("Function", kind), initial)
+        return View(element, array=(variable, "Function"))
+
     def scalars(self, count: int) -> list[int]:
         """Emit the push constants: one 32-bit number each."""
         if not count:

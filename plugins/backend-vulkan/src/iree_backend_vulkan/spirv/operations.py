@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
 
 from iree_backend_vulkan.spirv.memory import View
 from iree_backend_vulkan.spirv.types import (
@@ -19,6 +22,8 @@ from iree_core.ir import ir
 
 if TYPE_CHECKING:
     from iree_backend_vulkan.spirv.emit import Emitter
+
+_LARGEST_TABLE = 4096
 
 Emit: TypeAlias = "Callable[[Emitter, ir.OpView], None]"
 
@@ -208,6 +213,18 @@ def _absolute(e: Emitter, op: ir.OpView) -> None:
         _result(e, op, made)
         return
     _glsl("FAbs", e, op)
+
+
+def _absolute_integer(e: Emitter, op: ir.OpView) -> None:
+    kind = e.types.value(op.results[0].type)
+    _result(e, op, e.asm.extended("SAbs", kind, _extended(e, op.operands[0], True)))
+
+
+def _count_bits(e: Emitter, op: ir.OpView) -> None:
+    if width_of(op.operands[0].type) > 32:
+        raise CompileError("The Vulkan backend has no form of math.ctpop on 64 bits.")
+    kind = e.types.value(op.results[0].type)
+    _result(e, op, e.asm.emit("BitCount", kind, _extended(e, op.operands[0], False)))
 
 
 def _copysign(e: Emitter, op: ir.OpView) -> None:
@@ -518,6 +535,107 @@ def _is_true(mask: ir.Value) -> bool:
     return bool(value.value)
 
 
+def _mixed(e: Emitter, static: ir.Attribute, dynamic: Iterator[ir.Value]) -> list[int]:
+    """Return ids of numbers of which some are attributes, the rest operands."""
+    unknown = ir.ShapedType.get_dynamic_size()
+    return [e.get(next(dynamic)) if n == unknown else e.index(n) for n in static]
+
+
+def _reinterpret(e: Emitter, op: ir.OpView) -> None:
+    source, *rest = op.operands
+    dynamic = iter(rest)
+    static = (op.attributes[f"static_{name}"] for name in ("offsets", "sizes", "strides"))
+    (offset,), sizes, strides = (_mixed(e, numbers, dynamic) for numbers in static)
+    view = replace(e.view(source), offset=offset, sizes=tuple(sizes), strides=tuple(strides))
+    e.set_view(op.results[0], view)
+
+
+def _metadata(e: Emitter, op: ir.OpView) -> None:
+    view, kind = e.view(op.operands[0]), op.operands[0].type
+    base, offset, *rest = op.results
+    e.set_view(base, replace(view, offset=0, sizes=(), strides=()))
+    e.set(offset, view.offset or e.index(0))
+    if view.strides:
+        numbers = [*view.sizes, *view.strides]
+    elif kind.rank == 0:
+        numbers = []
+    else:
+        raise CompileError("The size of a flat buffer is not known in a shader.")
+    for result, number in zip(rest, numbers, strict=True):
+        e.set(result, number)
+
+
+def _dim(e: Emitter, op: ir.OpView) -> None:
+    source, position = op.operands
+    owner = position.owner
+    view = e.view(source)
+    if isinstance(owner, ir.Block) or owner.operation.name != "arith.constant" or not view.sizes:
+        raise CompileError("The size of a flat buffer is not known in a shader.")
+    _result(e, op, view.sizes[ir.IntegerAttr(owner.attributes["value"]).value])
+
+
+def _shaped(e: Emitter, view: View, kind: ir.MemRefType, dynamic: Iterator[ir.Value]) -> View:
+    """Return a view with the row-major shape of a memref type."""
+    sizes = [
+        e.get(next(dynamic)) if kind.is_dynamic_dim(d) else e.index(n)
+        for d, n in enumerate(kind.shape)
+    ]
+    strides: list[int] = []
+    step = e.index(1)
+    for size in reversed(sizes):
+        strides.insert(0, step)
+        step = e.asm.emit("IMul", e.word, step, size)
+    return replace(view, sizes=tuple(sizes), strides=tuple(strides))
+
+
+def _typed_view(e: Emitter, op: ir.OpView) -> None:
+    """Emit ``memref.view``: elements of another type in a buffer of bytes."""
+    source, place, *sizes = op.operands
+    kind = op.results[0].type
+    _, size = e.types.storage(kind.element_type)
+    shift = e.index(size.bit_length() - 1)
+    offset = e.asm.emit("ShiftRightLogical", e.word, e.get(place), shift)
+    view = replace(e.view(source), element=kind.element_type, offset=offset)
+    e.set_view(op.results[0], _shaped(e, view, kind, iter(sizes)))
+
+
+def _alloca(e: Emitter, op: ir.OpView) -> None:
+    kind = op.results[0].type
+    if not kind.has_static_shape:
+        raise CompileError("A private array whose size varies has no form in SPIR-V.")
+    count = 1
+    for size in kind.shape:
+        count *= size
+    view = e.memory.array(kind.element_type, count)
+    e.set_view(op.results[0], _shaped(e, view, kind, iter(())))
+
+
+def _no_heap(_: Emitter, __: ir.OpView) -> None:
+    raise CompileError(
+        "The dispatch needs a temporary tensor whose size is known only while it runs."
+    )
+
+
+def _global(e: Emitter, op: ir.OpView) -> None:
+    """Emit a constant table as a private array."""
+    name = ir.FlatSymbolRefAttr(op.attributes["name"]).value
+    module = op.operation
+    while module.name != "builtin.module":
+        module = module.parent
+    table = next(
+        o.operation
+        for o in module.regions[0].blocks[0].operations
+        if "sym_name" in o.attributes and ir.StringAttr(o.attributes["sym_name"]).value == name
+    )
+    attribute, kind = table.attributes["initial_value"], op.results[0].type
+    flat = np.array(attribute).reshape(-1)
+    if flat.size > _LARGEST_TABLE:
+        raise CompileError(f"A constant table of {flat.size} elements is too large for a shader.")
+    values = [e.types.number(kind.element_type, number.item()) for number in flat]
+    view = e.memory.table(kind.element_type, values)
+    e.set_view(op.results[0], _shaped(e, view, kind, iter(())))
+
+
 def _cast(e: Emitter, op: ir.OpView) -> None:
     e.set_view(op.results[0], e.view(op.operands[0]))
 
@@ -569,7 +687,8 @@ TABLE: dict[str, Emit] = {
     "arith.bitcast": _bitcast,
     "math.absf": _absolute,
     "math.copysign": _copysign,
-    "math.absi": partial(_glsl, "SAbs"),
+    "math.absi": _absolute_integer,
+    "math.ctpop": _count_bits,
     "math.floor": partial(_glsl, "Floor"),
     "math.ceil": partial(_glsl, "Ceil"),
     "math.trunc": partial(_glsl, "Trunc"),
@@ -598,4 +717,11 @@ TABLE: dict[str, Emit] = {
     "memref.load": _load,
     "memref.store": _store,
     "memref.cast": _cast,
+    "memref.reinterpret_cast": _reinterpret,
+    "memref.extract_strided_metadata": _metadata,
+    "memref.dim": _dim,
+    "memref.view": _typed_view,
+    "memref.alloca": _alloca,
+    "memref.alloc": _no_heap,
+    "memref.get_global": _global,
 }

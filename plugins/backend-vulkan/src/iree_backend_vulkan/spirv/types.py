@@ -113,6 +113,7 @@ class Types:
         width = 64 if isinstance(element, ir.IndexType) else element.width
         if isinstance(element, ir.FloatType) and width >= 32:
             return asm.floating(width), width // 8
+        width = max(8, width)
         if width not in (8, 16, 32, 64):
             raise CompileError(f"A buffer cannot hold elements of type {element}.")
         if width == 8:
