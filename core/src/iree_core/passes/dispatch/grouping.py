@@ -38,11 +38,22 @@ class Group:
         root: the node that gives the group its schedule.
         members: nodes that the group evaluates, with the map of the space to their loops.
         clones: nodes outside that are evaluated again inside.
+        first, last: no member lies outside of this range.
     """
 
     root: int
     members: dict[int, Space] = field(default_factory=dict)
     clones: set[int] = field(default_factory=set)
+    first: int = field(init=False)
+    last: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.first = self.last = self.root
+
+    def add(self, index: int, space: Space) -> None:
+        """Make a node a member."""
+        self.members[index] = space
+        self.first, self.last = min(self.first, index), max(self.last, index)
 
     @property
     def operations(self) -> list[int]:
@@ -96,7 +107,7 @@ class Grouper:
             group = self.owner[node.index]
             for index in inside:
                 if index is not None and index not in group.members:
-                    group.members[index] = ()
+                    group.add(index, ())
                     self.owner[index] = group
 
     def _is_taken(self, index: int) -> bool:
@@ -136,7 +147,7 @@ class Grouper:
         space = self._space_in(group, node)
         if space is None or not self._fits(root, node, space) or self._closes_cycle(group, index):
             return False
-        group.members[index] = space
+        group.add(index, space)
         self.owner[index] = group
         return True
 
@@ -191,7 +202,7 @@ class Grouper:
     def _closes_cycle(self, group: Group, index: int) -> bool:
         """Whether a value would leave the enlarged group and come back through other nodes."""
         inside = {index, *group.members}
-        first = min(inside)
+        first = self._reached_from(min(inside), group)
         pending = [p for i in inside for p in self.nodes[i].producers if p not in inside]
         seen: set[int] = set()
         while pending:
@@ -208,6 +219,15 @@ class Grouper:
                         return True
                     pending.append(producer)
         return False
+
+    def _reached_from(self, first: int, group: Group) -> int:
+        """Return the earliest node from which other groups lead to ``first`` or later ones."""
+        for other in sorted(self.groups, key=lambda g: g.last, reverse=True):
+            if other.last < first:
+                break
+            if other is not group:
+                first = min(first, other.first)
+        return first
 
     def _rows_are_few(self, root: Node) -> bool:
         assert root.loops is not None

@@ -320,8 +320,22 @@ _SIDE_EFFECTS = ("ml_program.", "func.call", "cf.", "func.return")
 
 
 def _has_side_effects(op: ir.Operation) -> bool:
-    names = [op.name, *(inner.name for inner in nested_operations(op))]
-    return any(name.startswith(_SIDE_EFFECTS) for name in names)
+    return any(
+        inner.name.startswith(_SIDE_EFFECTS) and not _calls_dispatch(inner)
+        for inner in (op, *nested_operations(op))
+    )
+
+
+def _calls_dispatch(op: ir.Operation) -> bool:
+    """Tell whether ``op`` is a call of a dispatch, which only computes its results."""
+    if op.name != "func.call":
+        return False
+    module = op
+    while module.name != "builtin.module":
+        module = module.parent.operation
+    name = ir.FlatSymbolRefAttr(op.attributes["callee"]).value
+    table = ir.SymbolTable(module)
+    return name in table and flow.DISPATCH in table[name].operation.attributes
 
 
 def schedule(grouper: Grouper, calls: Iterable[_Call], sizes: Sizes) -> list[_Call | Node]:
