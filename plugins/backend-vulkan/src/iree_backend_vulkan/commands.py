@@ -107,7 +107,6 @@ class Recording:
         self._pipelines, self._buffers, self._params = pipelines, buffers, params
         self._owned: list[VulkanBuffer] = []
         self._scratch = self._scratch_buffer(commands)
-        self._writes: list[tuple[int, int, VulkanBuffer, int, int]] = []
         dispatches = [c for c in commands.commands if isinstance(c, Dispatch)]
         self._sets = iter(self._descriptor_sets(dispatches))
         self.handle = device.allocate_command_buffer()
@@ -127,7 +126,6 @@ class Recording:
                 self._fill(command)
         self._barrier(vk.PIPELINE_STAGE_HOST, vk.ACCESS_HOST_READ)
         self._api.EndCommandBuffer(self.handle)
-        self._update_sets()
         del self._buffers
 
     def _number(self, operand: Operand) -> int:
@@ -185,18 +183,23 @@ class Recording:
         api.AllocateDescriptorSets(device, vk.pointer(allocate), vk.pointer(sets))
         return list(sets)
 
-    def _update_sets(self) -> None:
-        count = len(self._writes)
+    def _update_set(self, target: int, places: Sequence[tuple[VulkanBuffer, int, int]]) -> None:
+        """Let a descriptor set point to buffers at offsets, before a command binds it."""
+        count = len(places)
         infos = (vk.DescriptorBufferInfo * max(1, count))()
-        writes = (vk.WriteDescriptorSet * max(1, count))()
-        base, size = ctypes.addressof(infos), ctypes.sizeof(vk.DescriptorBufferInfo)
-        for number, (target, binding, buffer, offset, length) in enumerate(self._writes):
-            infos[number] = vk.DescriptorBufferInfo(buffer.memory.buffer, offset, length)
-            write = writes[number]
-            write.sType, write.dstSet = vk.WRITE_DESCRIPTOR_SET, target
-            write.dstBinding, write.descriptorCount = binding, 1
-            write.descriptorType = vk.DESCRIPTOR_STORAGE_BUFFER
-            write.pBufferInfo = base + number * size
+        for number, (buffer, offset, length) in enumerate(places):
+            infos[number] = vk.DescriptorBufferInfo(buffer.memory.buffer, offset, max(4, length))
+        write = vk.WriteDescriptorSet(
+            sType=vk.WRITE_DESCRIPTOR_SET,
+            dstSet=target,
+            descriptorCount=1,
+            descriptorType=vk.DESCRIPTOR_STORAGE_BUFFER,
+        )
+        size = ctypes.sizeof(vk.DescriptorBufferInfo)
+        writes = (vk.WriteDescriptorSet * max(1, count))(*[write] * count)
+        for number in range(count):
+            writes[number].dstBinding = number
+            writes[number].pBufferInfo = ctypes.addressof(infos) + number * size
         if count:
             self._api.UpdateDescriptorSets(self._device.handle, count, vk.pointer(writes), 0, None)
 
@@ -219,7 +222,7 @@ class Recording:
             )
         if grid <= 0:
             return
-        copies_out = []
+        copies_out, places = [], []
         for number, (binding, size) in enumerate(
             zip(command.bindings, entry.bindings, strict=True)
         ):
@@ -229,12 +232,13 @@ class Recording:
                 number >= len(entry.bindings) - entry.results
             ):
                 copies_out.append((buffer, binding, length))
-            self._writes.append((target, number, buffer, offset, max(4, length)))
+            places.append((buffer, offset, length))
         if entry.scratch:
             scratch = self._scratch
             if scratch is None:
                 raise ModuleFileError("A shader uses private memory that its dispatch has not.")
-            self._writes.append((target, len(entry.bindings), scratch, 0, scratch.nbytes))
+            places.append((scratch, 0, scratch.nbytes))
+        self._update_set(target, places)
         handle = self.handle
         api.CmdBindPipeline(handle, vk.BIND_COMPUTE, pipeline.handle)
         sets = (ctypes.c_uint64 * 1)(target)

@@ -296,7 +296,7 @@ class VulkanDevice(hal.Device):
             memory = self.heap.take(part.nbytes, True)
             try:
                 area = (ctypes.c_uint8 * part.nbytes).from_address(memory.address)
-                host = np.frombuffer(area, np.uint8)
+                host = np.ctypeslib.as_array(area)
                 if write:
                     host[:] = part
                 ends = (memory.buffer, 0), (buffer.memory.buffer, offset + start)

@@ -94,7 +94,7 @@ def physical_devices() -> list[PhysicalDevice]:
     handles = (ctypes.c_void_p * max(1, count.value))()
     if count.value:
         api.EnumeratePhysicalDevices(instance, vk.pointer(count), vk.pointer(handles))
-    return [_describe(handles[n]) for n in range(count.value)]
+    return [_describe(handle) for handle in handles[: count.value] if handle is not None]
 
 
 def _describe(handle: int) -> PhysicalDevice:

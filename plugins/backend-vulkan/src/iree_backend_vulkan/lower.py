@@ -43,6 +43,8 @@ def lower_kernel(kernel: GpuKernel, context: ir.Context) -> Shader:
                 run_pipeline(module, "builtin.module(func.func(scf-forall-to-for))")
             if any(name in kernel.module for name in _VIEWS):
                 run_pipeline(module, _RESOLVE_VIEWS)
+            elif "affine." in kernel.module:
+                run_pipeline(module, "builtin.module(lower-affine)")
             run_pipeline(module, _SIMPLIFY)
         except ir.MLIRError as error:
             raise CompileError(f"Lowering {kernel.name} failed: {error}") from error

@@ -11,7 +11,7 @@ import itertools
 import threading
 import weakref
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -208,19 +208,9 @@ class VulkanBuffer(Buffer):
         self._check(offset, length)
         if not self.memory.address:
             return None
-        area = _Area.from_address(self.memory.address, self.nbytes, self)
-        return np.frombuffer(area, np.uint8)[offset : offset + length]
-
-
-class _Area:
-    """Makes ctypes arrays over mapped memory that keep their buffer alive."""
-
-    @staticmethod
-    def from_address(address: int, nbytes: int, owner: VulkanBuffer) -> ctypes.Array:
-        """Return ``nbytes`` at ``address``."""
-        area = (ctypes.c_uint8 * nbytes).from_address(address)
-        area._owner = owner  # type: ignore[attr-defined]
-        return area
+        area: Any = (ctypes.c_uint8 * self.nbytes).from_address(self.memory.address)
+        area._owner = self  # the array keeps the buffer alive
+        return np.ctypeslib.as_array(area)[offset : offset + length]
 
 
 class VulkanAllocator(Allocator):

@@ -201,13 +201,14 @@ class _Tiles:
         with self.evaluator.scope():
             if c.row is None:
                 self._columns(base, 1, column)
-            else:
-                self._along(
-                    c.row,
-                    blocks[-1],
-                    shape.rows,
-                    lambda row, count: self._columns({**base, c.row: row}, count, column),
-                )
+                return
+            dim = c.row
+            self._along(
+                dim,
+                blocks[-1],
+                shape.rows,
+                lambda row, count: self._columns({**base, dim: row}, count, column),
+            )
 
     def _columns(self, base: dict[int, Scalar], rows: int, column: Scalar) -> None:
         lane, shape = self.c.lane, self.shape

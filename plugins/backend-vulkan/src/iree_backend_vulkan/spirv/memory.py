@@ -128,9 +128,10 @@ class Memory:
         by_binding: dict[int, list[tuple[int, int]]] = {}
         for (binding, _), made in self._variables.items():
             by_binding.setdefault(binding, []).append(made)
-        for binding, made in by_binding.items():
-            shared = binding in self._aliased or (len(made) > 1 and binding in self._written)
-            for variable, struct in made:
+        for binding, variables in by_binding.items():
+            several = len(variables) > 1 and binding in self._written
+            shared = several or binding in self._aliased
+            for variable, struct in variables:
                 if shared:
                     self.asm.decorate(variable, "Aliased")
                 elif binding not in self._written:
