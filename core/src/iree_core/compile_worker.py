@@ -194,8 +194,7 @@ def _require_parameters(model: ImportedModel, path: Path) -> None:
     missing = list(_missing_parameters(model))
     if missing:
         raise ImportModelError(
-            f"{path} names {len(missing)} parameters that no file holds, the first "
-            f"{missing[0]!r}.",
+            f"{path} names {len(missing)} parameters that no file holds, the first {missing[0]!r}.",
             hint="Say --parameters=FILE.safetensors; `iree import` writes one with "
             "--save-parameters.",
         )

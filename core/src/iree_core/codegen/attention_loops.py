@@ -391,9 +391,7 @@ class AttentionLoops:
         combiner: Combiner = found[0]
         join = _larger if target == self.a.maximum else combiner.join
 
-        def step(
-            query: Scalar, k: Scalar, carried: ir.Value, mask: ir.Value | None
-        ) -> ir.Value:
+        def step(query: Scalar, k: Scalar, carried: ir.Value, mask: ir.Value | None) -> ir.Value:
             loops = {**self._outer(query), self.key: Index(k, 1)}
             position = self._position(source[1], loops)
             value = self.evaluator.value(source[0], position, Lane(lanes, mask))

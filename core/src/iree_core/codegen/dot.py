@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from iree_core.codegen.builder import Index, Lane, Scalar
 from iree_core.codegen.contraction_analysis import Contraction
 from iree_core.codegen.kernel import CpuModel
-from iree_core.codegen.microkernel import Axis, RegisterTile, Point
+from iree_core.codegen.microkernel import Axis, Point, RegisterTile
 from iree_core.ir import arith, func, ir, vector
 from iree_core.layout import layout_of
 

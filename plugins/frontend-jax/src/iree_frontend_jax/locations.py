@@ -47,10 +47,12 @@ def _caller(op: ir.Operation) -> ir.Operation | None:
 
     def visit(other: ir.OpView) -> ir.WalkResult:
         operation = other.operation
-        if operation.name == "func.call":
-            if ir.FlatSymbolRefAttr(operation.attributes["callee"]).value == name:
-                found.append(operation)
-                return ir.WalkResult.INTERRUPT
+        if (
+            operation.name == "func.call"
+            and ir.FlatSymbolRefAttr(operation.attributes["callee"]).value == name
+        ):
+            found.append(operation)
+            return ir.WalkResult.INTERRUPT
         return ir.WalkResult.ADVANCE
 
     function.parent.operation.walk(visit)
