@@ -66,20 +66,22 @@ def _case(op: ir.Operation) -> ir.Operation:
         always = create("scf.execute_region", [r.type for r in op.results], [], regions=1)
         _yield(_move(op, 0, always, 0))
         return always
-    if branches == 2:
-        zero = arith.constant(position.type, 0)
-        return _two_way(op, arith.cmpi(arith.CmpIPredicate.eq, position, zero))
-    cases = ir.DenseI64ArrayAttr.get(list(range(branches - 1)))
-    made = create(
-        "scf.index_switch",
-        [r.type for r in op.results],
-        [arith.index_cast(ir.IndexType.get(), position)],
-        {"cases": cases},
-        regions=branches,
-    )
-    # The default region comes first.
-    for branch in range(branches):
-        _yield(_move(op, branch, made, (branch + 1) % branches))
+    return _chain(op, position, 0)
+
+
+def _chain(op: ir.Operation, position: ir.Value, branch: int) -> ir.Operation:
+    """Return branch number ``branch`` for its number, else what follows."""
+    here = arith.constant(position.type, branch)
+    chosen = arith.cmpi(arith.CmpIPredicate.eq, position, here)
+    made = create("scf.if", [r.type for r in op.results], [chosen], regions=2)
+    _yield(_move(op, branch, made, 0))
+    if branch + 2 == len(op.regions):
+        _yield(_move(op, branch + 1, made, 1))
+        return made
+    otherwise = made.regions[1].blocks.append()
+    with ir.InsertionPoint(otherwise):
+        rest = _chain(op, position, branch + 1)
+        create("scf.yield", [], list(rest.results))
     return made
 
 

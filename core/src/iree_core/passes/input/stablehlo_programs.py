@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from iree_core.ir import ir, stablehlo, tensor
-from iree_core.lowering import fft, index, scatter, solve, sort
-from iree_core.lowering.element import I32
+from iree_core.ir import arith, ir, stablehlo, tensor
+from iree_core.lowering import fft, index, scalars, scan, scatter, solve, sort, tensors
+from iree_core.lowering.element import BOOL, I32
+from iree_core.lowering.loops import atomic, branch, load, nest, store
 from iree_core.lowering.tensors import Tensor
 from iree_core.passes.input import stablehlo_dynamic, stablehlo_random
 from iree_core.passes.input.stablehlo_calls import conjugate, lower_call
@@ -111,6 +112,84 @@ def _scatter(op: ir.Operation) -> list[Tensor]:
     return scatter.scatter(inputs, updates, points, window, start, combine)
 
 
+def _running_reduction(op: ir.Operation) -> list[Tensor] | None:
+    """A window that reaches from one end to each element: a scan. None for other windows."""
+    count = len(op.results)
+    operands = [as_tensor(v) for v in list(op.operands)[:count]]
+    rank = operands[0].rank
+    ones = [1] * rank
+    sizes = integers(op, "window_dimensions", ones)
+    padding = integers(op, "padding", [0] * (2 * rank))
+    steps = ("window_strides", "base_dilations", "window_dilations")
+    axes = [d for d, size in enumerate(sizes) if size != 1]
+    if len(axes) != 1 or any(integers(op, name, ones) != ones for name in steps):
+        return None
+    (axis,) = axes
+    rest = [n for d in range(rank) if d != axis for n in padding[2 * d : 2 * d + 2]]
+    ends, reach = padding[2 * axis : 2 * axis + 2], sizes[axis] - 1
+    if operands[0].dims[axis] != sizes[axis] or any(rest) or ends not in ([reach, 0], [0, reach]):
+        return None
+    initial = [as_tensor(v).value for v in list(op.operands)[count:]]
+
+    def combine(totals: Sequence[ir.Value], items: Sequence[ir.Value]) -> list[ir.Value]:
+        return inline_region(op.regions[0].blocks[0], [*totals, *items])
+
+    return scan.scan(
+        operands, axis, lambda: [load(v) for v in initial], combine, reverse=ends == [0, reach]
+    )
+
+
+def _select_and_scatter(op: ir.Operation) -> list[Tensor]:
+    """Each window passes its source element to the position that the selection prefers."""
+    operand, source, initial = (as_tensor(v) for v in op.operands)
+    ones = [1] * operand.rank
+    sizes = integers(op, "window_dimensions", ones)
+    strides = integers(op, "window_strides", ones)
+    padding = integers(op, "padding", [0] * (2 * operand.rank))
+    low = padding[::2]
+    select, combine = (region.blocks[0] for region in op.regions)
+
+    def inside(place: Sequence[index.Dim]) -> ir.Value:
+        result = scalars.constant(True, BOOL)
+        for position, size in zip(place, operand.dims, strict=True):
+            fits = index.compare(arith.CmpIPredicate.ult, position, size)
+            result = arith.andi(result, fits)
+        return result
+
+    def window(at: list[ir.Value], carried: list[ir.Value]) -> Sequence[ir.Value]:
+        corner = [index.sub(index.mul(a, s), p) for a, s, p in zip(at, strides, low, strict=True)]
+        first = [index.value(0)] * operand.rank
+        none, nothing = scalars.constant(False, BOOL), scalars.constant(0, operand.element)
+
+        def visit(offsets: list[ir.Value], best: list[ir.Value]) -> Sequence[ir.Value]:
+            place = [index.value(index.add(c, o)) for c, o in zip(corner, offsets, strict=True)]
+
+            def compare() -> Sequence[ir.Value]:
+                value = load(operand.value, *place)
+                found, kept = best[0], best[1]
+                stays = arith.andi(found, inline_region(select, [kept, value])[0])
+                pairs = zip([kept, *best[2:]], [value, *place], strict=True)
+                chosen = [arith.select(stays, old, new) for old, new in pairs]
+                return [scalars.constant(True, BOOL), *chosen]
+
+            return branch(inside(place), compare, best)
+
+        found, _, *place = nest(sizes, [none, nothing, *first], visit)
+
+        def add() -> Sequence[ir.Value]:
+            old = load(carried[0], *place)
+            joined = inline_region(combine, [old, load(source.value, *at)])[0]
+            return [store(joined, carried[0], *place)]
+
+        return branch(found, add, carried)
+
+    def build() -> Sequence[ir.Value]:
+        into = tensors.fill(operand.dims, operand.element, load(initial.value))
+        return nest(source.dims, [into.value], window)
+
+    return atomic([(operand.dims, operand.element)], build)
+
+
 def _fft(op: ir.Operation) -> list[Tensor]:
     operand = as_tensor(op.operands[0])
     kind = str(op.attributes["fft_type"])
@@ -153,11 +232,13 @@ _CONVERSIONS: dict[str, Callable[[ir.Operation], list[Tensor] | None]] = {
     "stablehlo.dynamic_gather": stablehlo_dynamic.dynamic_gather,
     "stablehlo.dynamic_pad": stablehlo_dynamic.dynamic_pad,
     "stablehlo.dynamic_update_slice": stablehlo_dynamic.dynamic_update_slice,
+    "stablehlo.reduce_window": _running_reduction,
     "stablehlo.rng_bit_generator": stablehlo_random.rng_bit_generator,
     "stablehlo.sort": _sort,
     TOP_K: _top_k,
     "stablehlo.scatter": _scatter,
     "stablehlo.fft": _fft,
+    "stablehlo.select_and_scatter": _select_and_scatter,
     "stablehlo.cholesky": _cholesky,
     "stablehlo.triangular_solve": _triangular_solve,
 }

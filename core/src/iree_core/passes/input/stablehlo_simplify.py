@@ -6,12 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from iree_core.ir import arith, ir, tensor
-from iree_core.lowering import index, scalars
+from iree_core.lowering import index, scalars, tensors
 from iree_core.lowering.element import F32
 from iree_core.lowering.index import Dim
 from iree_core.lowering.loops import load
 from iree_core.lowering.structured import computed, elementwise
 from iree_core.passes.input.stablehlo_calls import MARKERS, SHAPE_ASSERTION, call_target
+from iree_core.passes.input.stablehlo_dynamic import entry
 from iree_core.passes.input.stablehlo_regions import as_tensor, element_of, retype
 from iree_core.passes.input.support import (
     before,
@@ -71,7 +72,19 @@ def _set_dimension_size(op: ir.Operation) -> list[ir.Value] | None:
 
 
 def _dynamic_reshape(op: ir.Operation) -> list[ir.Value]:
-    return [create("tensor.reshape", [op.results[0].type], list(op.operands)).results[0]]
+    source, target = as_tensor(op.operands[0]), ir.RankedTensorType(op.results[0].type)
+    free = [d for d in range(target.rank) if target.is_dynamic_dim(d)]
+    dims: list[Dim] = [
+        entry(op.operands[1], d) if d in free else target.get_dim_size(d)
+        for d in range(target.rank)
+    ]
+    if len(free) == 1:  # what is left of the elements
+        others = index.product(dim for d, dim in enumerate(dims) if d not in free)
+        dims[free[0]] = index.floordiv(index.product(source.dims), others)
+    made = tensors.with_dims(tensors.reshape(source, dims), dims)
+    kind = ir.RankedTensorType.get(target.shape, source.element.type)
+    plain = made.value if made.type == kind else tensor.cast(kind, made.value)
+    return [retype(plain, op.results[0].type)]
 
 
 def hint_broadcasts(module: ir.Module) -> None:
@@ -136,6 +149,13 @@ def _custom_call(op: ir.Operation) -> list[ir.Value] | None:
     return list(op.operands) if target in MARKERS else None
 
 
+def _reduce_nothing(op: ir.Operation) -> list[ir.Value] | None:
+    """A reduction over no dimension; the initial value is neutral."""
+    if integers(op, "dimensions", []):
+        return None
+    return list(op.operands)[: len(op.results)]
+
+
 def _empty_slice(op: ir.Operation) -> list[ir.Value] | None:
     """A slice without elements may begin where its operand ends; nothing is read."""
     kind = ir.RankedTensorType(op.results[0].type)
@@ -175,6 +195,7 @@ _REWRITES: dict[str, Callable[[ir.Operation], list[ir.Value] | None]] = {
     "stablehlo.dynamic_reshape": _dynamic_reshape,
     "stablehlo.get_dimension_size": _dimension_size,
     "stablehlo.optimization_barrier": _forward,
+    "stablehlo.reduce": _reduce_nothing,
     "stablehlo.set_dimension_size": _set_dimension_size,
     "stablehlo.slice": _empty_slice,
 }
