@@ -157,11 +157,22 @@ def _reduce_nothing(op: ir.Operation) -> list[ir.Value] | None:
 
 
 def _empty_slice(op: ir.Operation) -> list[ir.Value] | None:
-    """A slice without elements may begin where its operand ends; nothing is read."""
+    """A result without elements; a slice may then begin where its operand ends."""
     kind = ir.RankedTensorType(op.results[0].type)
     if not kind.has_static_shape or 0 not in kind.shape:
         return None
     return [create("tensor.empty", [kind], []).results[0]]
+
+
+def _pad(op: ir.Operation) -> list[ir.Value] | None:
+    """Padding around nothing is the padding alone."""
+    source = ir.RankedTensorType(op.operands[0].type)
+    kind = ir.RankedTensorType(op.results[0].type)
+    if not kind.has_static_shape or 0 not in source.shape:
+        return _empty_slice(op)
+    padding = as_tensor(op.operands[1])
+    made = tensors.fill(kind.shape, padding.element, load(padding.value))
+    return [retype(made.value, kind)]
 
 
 def _to_integer(op: ir.Operation) -> list[ir.Value] | None:
@@ -195,6 +206,7 @@ _REWRITES: dict[str, Callable[[ir.Operation], list[ir.Value] | None]] = {
     "stablehlo.dynamic_reshape": _dynamic_reshape,
     "stablehlo.get_dimension_size": _dimension_size,
     "stablehlo.optimization_barrier": _forward,
+    "stablehlo.pad": _pad,
     "stablehlo.reduce": _reduce_nothing,
     "stablehlo.set_dimension_size": _set_dimension_size,
     "stablehlo.slice": _empty_slice,
