@@ -216,10 +216,9 @@ class Recording:
         entry, api = pipeline.entry, self._api
         scalars = [self._number(operand) for operand in command.scalars]
         grid = self._number(command.grid)
-        if max((*scalars, grid), default=0) > _LARGEST_INDEX or min((*scalars, 0)) < 0:
-            raise DeviceError(
-                f"A tensor dimension or grid of {max((*scalars, grid))} is too large for a shader."
-            )
+        most = max((abs(number) for number in (*scalars, grid)), default=0)
+        if most > _LARGEST_INDEX:
+            raise DeviceError(f"A tensor dimension or grid of {most} is too large for a shader.")
         if grid <= 0:
             return
         copies_out, places = [], []

@@ -1,0 +1,89 @@
+"""Whole models on a Vulkan device against ONNX Runtime and the ONNX backend corpus."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx.parser
+import pytest
+from tests.models import zoo
+from tests.onnx import corpus, isolation
+from tests.vulkan.harness import device
+
+import iree_core
+
+# One of each kind of dispatch: elementwise, rows, windows, gather, scatter, sort, scan, table.
+QUICK = """
+    test_add_bcast test_softmax_axis_1 test_layer_normalization_2d_axis1 test_maxpool_2d_pads
+    test_Conv2d_depthwise_padded test_gather_elements_1 test_scatter_elements_with_axis
+    test_top_k test_cumsum_1d_reverse_exclusive test_Conv1d test_resize_upsample_scales_linear
+    test_cast_FLOAT_to_BFLOAT16 test_qlinearmatmul_2D_uint8_float32 test_nonzero_example
+""".split()
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_operators(name: str) -> None:
+    device()
+    (case,) = corpus.load([name])
+    corpus.run(case, "vulkan:full", "vulkan")
+
+
+@pytest.mark.slow
+def test_most_of_the_corpus_passes_and_nothing_is_wrong() -> None:
+    """Every tenth test that the CPU passes; the rest must be refused with a clear error."""
+    names = (Path(corpus.__file__).parent / "passing.txt").read_text().split()
+    known = set(corpus.names())
+    wanted = [name for name in names if name in known][::10]
+
+    def run(case: corpus.Case) -> None:
+        corpus.run(case, "vulkan:full", "vulkan")
+
+    ended = isolation.run_all(run, corpus.load(wanted))
+    outcomes = {case.name: outcome for case, outcome in ended}
+    counts = Counter(outcome.verdict for outcome in outcomes.values())
+    bad = {n: o.message for n, o in outcomes.items() if o.verdict not in ("pass", "unsupported")}
+    assert not bad, bad
+    assert counts["pass"] >= 0.9 * len(outcomes), counts
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize("name", ["mobilenetv2", "resnet50", "bert"])
+def test_models(name: str, dynamic: bool, tmp_path: Path) -> None:
+    import onnxruntime
+
+    path = tmp_path / "model.onnx"
+    zoo.export(name, path, dynamic=dynamic)
+    inputs = zoo.ZOO[name].example()
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    expected = session.run(None, inputs)
+    loaded = iree_core.load(iree_core.compile(path, target="vulkan"), device())
+    results = loaded.main(*inputs.values())
+    results = results if isinstance(results, (tuple, list)) else [results]
+    for result, want in zip(results, expected, strict=True):
+        scale = max(1.0, float(np.abs(want).max()))
+        np.testing.assert_allclose(np.asarray(result), want, atol=1e-4 * scale)
+
+
+def test_a_dynamic_perceptron() -> None:
+    text = """<ir_version: 10, opset_import: ["" : 21]>
+    g (float[N,8] x, float[8,32] w, float[32,4] v) => (float[N,4] y) {
+      h = MatMul(x, w)
+      r = Relu(h)
+      o = MatMul(r, v)
+      y = Softmax(o)
+    }"""
+    model = onnx.parser.parse_model(text)
+    loaded = iree_core.load(iree_core.compile(model, frontend="onnx", target="vulkan"), device())
+    rng = np.random.default_rng(0)
+    w, v = rng.standard_normal((8, 32), np.float32), rng.standard_normal((32, 4), np.float32)
+    for n in (1, 5, 33):
+        x = rng.standard_normal((n, 8), np.float32)
+        o = np.maximum(x @ w, 0) @ v
+        e = np.exp(o - o.max(1, keepdims=True))
+        np.testing.assert_allclose(
+            np.asarray(loaded.main(x, w, v)), e / e.sum(1, keepdims=True), atol=1e-5
+        )
