@@ -209,6 +209,49 @@ def qr(a: Tensor) -> list[Tensor]:
     return per_matrix([a], a.dims[:-2], [((rows, columns), a.element), ((size,), a.element)], body)
 
 
+def pivoted_qr(a: Tensor, columns_first: Tensor) -> list[Tensor]:
+    """Return R with reflectors below it [..., m, n], the number of the column at each place
+    [..., n] (counted from 1) and the reflectors' factors (LAPACK geqp3).
+
+    Columns with a number in ``columns_first`` [..., n] that is not zero are treated as all
+    others: the longest remaining column comes next.
+    """
+    rows, columns = a.dims[-2:]
+    size = index.minimum(rows, columns)
+    real = real_of(a.element)
+
+    def body(inputs: list[ir.Value], into: list[ir.Value]) -> Values:
+        routine = Routine()
+        m = routine.array(copied(inputs[0], into[0]), a.element)
+        order, tau = routine.array(into[1], I32), routine.array(into[2], a.element)
+        with routine.loop(0, columns) as j:
+            order[j] = _as_i32(index.add(j, 1))
+        with routine.loop(0, size) as k:
+            best, place = routine.variable(-1.0, real), routine.position(k)
+            with routine.loop(k, columns) as j:
+                length = routine.variable(0.0, real)
+                with routine.loop(k, rows) as i:
+                    length.add(m[i, j].square)
+                with routine.when(length.get() > best.get()):
+                    best.set(length.get())
+                    place.set(j)
+            chosen = place.get()
+            held = order[k]
+            order[k] = order[chosen]
+            order[chosen] = held
+            with routine.loop(0, rows) as i:
+                entry = m[i, k]
+                m[i, k] = m[i, chosen]
+                m[i, chosen] = entry
+            beta, factor = reflect(routine, m, tau, k, k, rows)
+            apply_reflector(routine, m, k, k, rows, factor.conj, m, (index.add(k, 1), columns))
+            m[k, k] = beta
+        return [m.value, order.value, tau.value]
+
+    outputs = [((rows, columns), a.element), ((columns,), I32), ((size,), a.element)]
+    return per_matrix([a, columns_first], a.dims[:-2], outputs, body)
+
+
 def householder_product(a: Tensor, taus: Tensor) -> Tensor:
     """Return the first n columns of the product of reflectors [..., m, n] (LAPACK orgqr).
 

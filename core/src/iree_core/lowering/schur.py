@@ -111,7 +111,7 @@ def _iterate(routine: Routine, t: Array, z: Array, info: Array, size: Dim) -> No
 
     with routine.repeat(go_on):
         steps.set(index.add(steps.get(), 1))
-        first = _deflate(routine, t, last)
+        first = deflate(routine, t, last)
         done = equal(first.get(), last.get())
         with routine.when(done):
             last.set(index.sub(last.get(), 1))
@@ -133,7 +133,7 @@ def _real(value: Number, element: ElementType) -> Number:
     return value.widened(element)
 
 
-def _deflate(routine: Routine, t: Array, last: Position) -> Position:
+def deflate(routine: Routine, t: Array, last: Position) -> Position:
     """Return where the block that ends at ``last`` begins; its subdiagonal entry becomes zero."""
     real = real_of(t.element)
     epsilon = number(2.0**-24 if real.bits == 32 else 2.0**-53, real)

@@ -15,6 +15,7 @@ from iree_core.lowering import eigen, factor, index, scalars, schur, solve, sort
 from iree_core.lowering.element import I32
 from iree_core.lowering.imperative import real_of
 from iree_core.lowering.loops import load
+from iree_core.lowering.real_schur import real_schur
 from iree_core.lowering.structured import computed, elementwise
 from iree_core.lowering.tensors import Tensor, extract_slice, fill
 from iree_core.passes.input import stablehlo_dynamic
@@ -27,7 +28,7 @@ MARKERS = frozenset({
 })  # fmt: skip
 SHAPE_ASSERTION = "shape_assertion"
 
-_LAPACK = re.compile(r"lapack_([sdcz])(\w+)_ffi")
+_LAPACK = re.compile(r"lapack_[sdcz](\w+)_ffi")
 
 
 def call_target(op: ir.Operation) -> str:
@@ -51,10 +52,7 @@ def _lowering(target: str) -> Callable[[ir.Operation], list[Tensor] | None] | No
     match = _LAPACK.fullmatch(target)
     if match is None:
         return _CALLS.get(target)
-    kind, routine = match.groups()
-    if routine == "gees" and kind in "sd":
-        return None  # the form of real matrices has blocks on the diagonal
-    return _LAPACK_CALLS.get(routine)
+    return _LAPACK_CALLS.get(match.group(1))
 
 
 def _code(op: ir.Operation, name: str) -> str:
@@ -163,14 +161,19 @@ def _geev(op: ir.Operation) -> list[Tensor]:
 
 def _gees(op: ir.Operation) -> list[Tensor]:
     (a,) = _operands(op)
-    form, vectors, values, info = schur.schur(a)
-    return [form, vectors, values, fill(a.dims[:-2], I32, 0), info]
+    *results, info = schur.schur(a) if a.element.kind == "complex" else real_schur(a)
+    return [*results, fill(a.dims[:-2], I32, 0), info]
+
+
+def _geqp3(op: ir.Operation) -> list[Tensor]:
+    return factor.pivoted_qr(*_operands(op))
 
 
 _LAPACK_CALLS: dict[str, Callable[[ir.Operation], list[Tensor]]] = {
     "gees": _gees,
     "geev": _geev,
     "gehrd": _gehrd,
+    "geqp3": _geqp3,
     "geqrf": _geqrf,
     "gesdd": _gesdd,
     "gesvd": _gesdd,
