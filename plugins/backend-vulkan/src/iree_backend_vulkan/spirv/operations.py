@@ -487,27 +487,43 @@ def _plus(e: Emitter, start: int, number: int) -> int:
 
 def _gather(e: Emitter, op: ir.OpView) -> None:
     memory, base, offsets, mask, otherwise = op.operands
-    view, kind = e.view(memory), op.results[0].type
+    view = e.view(memory)
     start = e.linear(view, [e.get(base)])
-    element = e.types.scalar(kind)
+    places = [
+        e.asm.emit("IAdd", e.word, start, offset)
+        for offset in e.components(e.get(offsets), offsets.type)
+    ]
+    _result(e, op, _masked_lanes(e, view, places, mask, otherwise))
+
+
+def _masked_load(e: Emitter, op: ir.OpView) -> None:
+    memory, base, mask, otherwise = op.operands
+    view = e.view(memory)
+    start = e.linear(view, [e.get(base)])
+    places = [_plus(e, start, number) for number in range(lanes_of(op.results[0].type))]
+    _result(e, op, _masked_lanes(e, view, places, mask, otherwise))
+
+
+def _masked_lanes(
+    e: Emitter, view: View, places: list[int], mask: ir.Value, otherwise: ir.Value
+) -> int:
+    """Load one element per lane where the mask is set; nothing is read elsewhere."""
+    kind = otherwise.type
+    if _is_true(mask):
+        return e.compose([e.load(view, place) for place in places], kind)
     wanted = e.components(e.get(mask), mask.type)
-    pads = e.components(e.get(otherwise), otherwise.type)
-    always = _is_true(mask)
+    pads = e.components(e.get(otherwise), kind)
     lanes = []
-    for number, offset in enumerate(e.components(e.get(offsets), offsets.type)):
-        place = e.asm.emit("IAdd", e.word, start, offset)
-        if always:
-            lanes.append(e.load(view, place))
-            continue
+    for condition, place, pad in zip(wanted, places, pads, strict=True):
 
         def load(place: int = place) -> list[int]:
             return [e.load(view, place)]
 
-        def pad(number: int = number) -> list[int]:
-            return [pads[number]]
+        def leave(pad: int = pad) -> list[int]:
+            return [pad]
 
-        lanes += e.branch(wanted[number], [element], load, pad)
-    _result(e, op, e.compose(lanes, kind))
+        lanes += e.branch(condition, [e.types.scalar(kind)], load, leave)
+    return e.compose(lanes, kind)
 
 
 def _scatter(e: Emitter, op: ir.OpView) -> None:
@@ -708,6 +724,7 @@ TABLE: dict[str, Emit] = {
     "vector.from_elements": _from_elements,
     "vector.load": _vector_load,
     "vector.store": _vector_store,
+    "vector.maskedload": _masked_load,
     "vector.gather": _gather,
     "vector.scatter": _scatter,
     "complex.create": _from_elements,
