@@ -123,8 +123,8 @@ def _orgqr(op: ir.Operation) -> list[Tensor]:
 
 
 def _ormqr(op: ir.Operation) -> list[Tensor]:
-    left = _code(op, "side") == "L"
-    return [factor.apply_q(*_operands(op), left=left, adjoint=_code(op, "trans") != "N")]
+    left, adjoint = (ir.BoolAttr(_config(op)[name]).value for name in ("left", "transpose"))
+    return [factor.apply_q(*_operands(op), left=left, adjoint=adjoint)]
 
 
 def _gehrd(op: ir.Operation) -> list[Tensor]:

@@ -150,10 +150,18 @@ def _custom_call(op: ir.Operation) -> list[ir.Value] | None:
 
 
 def _reduce_nothing(op: ir.Operation) -> list[ir.Value] | None:
-    """A reduction over no dimension; the initial value is neutral."""
-    if integers(op, "dimensions", []):
+    """A reduction over no dimension, or of no element; the initial value is neutral."""
+    count = len(op.results)
+    operands, initial = list(op.operands)[:count], list(op.operands)[count:]
+    if not integers(op, "dimensions", []):
+        return operands
+    source = ir.RankedTensorType(operands[0].type)
+    result = ir.RankedTensorType(op.results[0].type)
+    if not source.has_static_shape or 0 not in source.shape:
         return None
-    return list(op.operands)[: len(op.results)]
+    starts = [as_tensor(value) for value in initial]
+    made = [tensors.fill(result.shape, start.element, load(start.value)) for start in starts]
+    return [retype(t.value, r.type) for t, r in zip(made, op.results, strict=True)]
 
 
 def _empty_slice(op: ir.Operation) -> list[ir.Value] | None:
