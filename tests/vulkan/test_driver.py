@@ -16,7 +16,7 @@ from iree_backend_vulkan.image import Entry, pack_image, parse_image
 from iree_core.errors import DeviceError, ModuleFileError, UsageError
 from iree_core.expr import const
 from iree_core.hal import BufferView
-from iree_core.vm.program import Binding, Command, CommandList, Copy, Dispatch, Fill
+from iree_core.vm.program import Binding, Command, CommandList, Copy, Dispatch, Fill, Operand
 
 ADD = elementwise("%r = arith.addf %a, %b : f32", ["f32", "f32"], "f32")
 IMAGE = pack_image(
@@ -38,21 +38,21 @@ def run(on: VulkanDevice, commands: list[Command], arrays: list[np.ndarray]) -> 
     return [b.read(0, b.nbytes) for b in buffers]
 
 
-def imm(number: int) -> tuple[str, int]:
+def imm(number: int) -> Operand:
     return ("imm", number)
 
 
 @pytest.mark.parametrize("offset,length", [(0, 64), (4, 8), (3, 5), (1, 63), (8, 0)])
 @pytest.mark.parametrize("pattern", [b"\x07", b"\x01\x02", b"abcd", b"abcdefgh"])
 def test_fill(either: VulkanDevice, offset: int, length: int, pattern: bytes) -> None:
-    command = Fill(Binding(0, imm(offset)), imm(length), pattern)  # type: ignore[arg-type]
+    command = Fill(Binding(0, imm(offset)), imm(length), pattern)
     (found,) = run(either, [command], [np.zeros(64, np.uint8)])
     expected = bytes(offset) + (pattern * 64)[:length]
     assert found.tobytes() == expected.ljust(64, b"\0")
 
 
 def test_copies_see_what_was_written_before(either: VulkanDevice) -> None:
-    commands = [
+    commands: list[Command] = [
         Fill(Binding(0, imm(0)), imm(8), b"\x05"),
         Copy(Binding(0, imm(2)), Binding(1, imm(7)), imm(5)),
         Copy(Binding(1, imm(7)), Binding(2, imm(0)), imm(5)),
@@ -85,8 +85,8 @@ def test_tensors_at_odd_offsets_are_moved() -> None:
     loaded = on.load_executable(memoryview(linked.data), linked.entries, format=linked.format)
     data = np.arange(12, dtype=np.float32)
     buffer = on.allocator.import_host(data.view(np.uint8))
-    places = tuple(Binding(0, imm(offset)) for offset in (4, 16, 36))  # type: ignore[arg-type]
-    dispatch = Dispatch(0, places, (imm(3),), imm(3), imm(0))  # type: ignore[arg-type]
+    places = tuple(Binding(0, imm(offset)) for offset in (4, 16, 36))
+    dispatch = Dispatch(0, places, (imm(3),), imm(3), imm(0))
     recorded = on.record(CommandList((dispatch,), 1, 0), loaded)
     stream = on.create_stream()
     stream.execute(recorded, [buffer], [])
@@ -130,8 +130,8 @@ def test_a_tensor_too_large_for_a_shader_is_named() -> None:
     loaded = on.load_executable(memoryview(linked.data), linked.entries, format=linked.format)
     count = on.physical.limits.maxStorageBufferRange // 4 + 1
     buffer = on.allocator.allocate(4 * count)
-    place = Binding(0, imm(0))  # type: ignore[arg-type]
-    dispatch = Dispatch(0, (place,) * 3, (imm(count),), imm(count), imm(0))  # type: ignore[arg-type]
+    place = Binding(0, imm(0))
+    dispatch = Dispatch(0, (place,) * 3, (imm(count),), imm(count), imm(0))
     recorded = on.record(CommandList((dispatch,), 1, 0), loaded)
     with pytest.raises(DeviceError, match="larger than what a shader"):
         on.create_stream().execute(recorded, [buffer], [])
@@ -139,9 +139,9 @@ def test_a_tensor_too_large_for_a_shader_is_named() -> None:
 
 def test_commands_are_checked() -> None:
     for command in (
-        Fill(Binding(1, imm(0)), imm(4), b"a"),  # type: ignore[arg-type]
-        Fill(Binding(0, ("param", 0)), imm(4), b"a"),  # type: ignore[arg-type]
-        Dispatch(0, (), (), imm(1), imm(0)),  # type: ignore[arg-type]
+        Fill(Binding(1, imm(0)), imm(4), b"a"),
+        Fill(Binding(0, ("param", 0)), imm(4), b"a"),
+        Dispatch(0, (), (), imm(1), imm(0)),
     ):
         with pytest.raises(ModuleFileError, match="does not exist"):
             device().record(CommandList((command,), 1, 0), None)

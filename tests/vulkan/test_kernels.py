@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -24,7 +26,7 @@ def test_one_binary_serves_every_size(count: int) -> None:
     np.testing.assert_array_equal(result, x + y)
 
 
-FUNCTIONS = {
+FUNCTIONS: dict[str, tuple[Callable, float, float]] = {
     "math.exp": (np.exp, -87, 88), "math.log": (np.log, 1e-30, 1e30),
     "math.tanh": (np.tanh, -10, 10), "math.sin": (np.sin, -1e4, 1e4),
     "math.cos": (np.cos, -1e4, 1e4), "math.sqrt": (np.sqrt, 0, 1e30),
