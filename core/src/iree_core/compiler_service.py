@@ -27,6 +27,8 @@ from iree_core.passes.state import CompileOptions, FallbackPolicy, Note, Progres
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
+# What the compiler does until it reports its first phase.
+_LOADING = "start"
 # File name of a model that was given as bytes, in the folder of its compilation.
 _IN_MEMORY = "model-in-memory"
 
@@ -254,7 +256,7 @@ def _run_worker(request: CompileRequest, progress: Callable[[Progress], None]) -
     except OSError as error:
         raise CompileError(f"The compiler cannot be started: {error.strerror}.") from error
     theirs.close()
-    last = Progress("start")
+    last = Progress(_LOADING)
 
     def heard(event: Progress) -> None:
         nonlocal last
@@ -324,6 +326,11 @@ def _gave_up(how: str, last: Progress, request: CompileRequest) -> CompileError:
     from iree_core.phases import restart_hint
 
     step = f", {last.step}" if last.step else ""
+    if last.phase == _LOADING:
+        return CompileError(
+            f"The compiler {how}, while its libraries were loaded.",
+            hint="Most often memory is too little for them: it takes about half a gigabyte.",
+        )
     return CompileError(
         f"The compiler {how}, in phase {last.phase}{step}.", hint=restart_hint(request.workdir)
     )
