@@ -262,7 +262,8 @@ class VulkanDevice(hal.Device):
             if signal:
                 semaphore, value = signal[-1]
                 assert isinstance(semaphore, VulkanSemaphore)
-                self._pending.append((semaphore, value, (recording, commands, own, kept)))
+                held = (recording, commands, own, kept, tuple(wait))
+                self._pending.append((semaphore, value, held))
             else:
                 self.guarded(self.api.DeviceWaitIdle, self.handle)
 
