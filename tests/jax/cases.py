@@ -287,7 +287,11 @@ def _convolutions() -> None:
         "strides": ((2, 9, 8, 3), (3, 3, 3, 4), {"window_strides": (2, 3)}),
         "valid": ((2, 9, 8, 3), (3, 2, 3, 4), {"padding": "VALID"}),
         "dilated": ((1, 12, 12, 3), (3, 3, 3, 4), {"rhs_dilation": (2, 3)}),
-        "transposed": ((1, 5, 6, 3), (3, 3, 3, 4), {"lhs_dilation": (2, 2), "padding": ((1, 2), (2, 1))}),
+        "transposed": (
+            (1, 5, 6, 3),
+            (3, 3, 3, 4),
+            {"lhs_dilation": (2, 2), "padding": ((1, 2), (2, 1))},
+        ),
         "padded": ((1, 5, 6, 3), (3, 3, 3, 4), {"padding": ((1, 2), (0, 3))}),
         "cropped": ((1, 8, 9, 3), (3, 3, 3, 4), {"padding": ((-1, 2), (1, -2))}),
         "grouped": ((1, 8, 8, 6), (3, 3, 3, 4), {"feature_group_count": 2}),
