@@ -174,14 +174,18 @@ def _made_with(value: ir.Value, dim: int) -> ir.Value | None:
     number = ir.OpResult(value).result_number
     if op.name == "tensor.empty":
         dynamic = [d for d in range(value.type.rank) if value.type.is_dynamic_dim(d)]
-        return op.operands[dynamic.index(dim)]
+        return op.operands[dynamic.index(dim)] if dim in dynamic else None
     if op.name in ("scf.execute_region", "scf.if"):
         return _made_with(list(op.regions[0].blocks[0].operations)[-1].operands[number], dim)
     if op.name == "scf.for":
         return _made_with(op.operands[3 + number], dim)
-    if op.name in ("tensor.insert", "tensor.insert_slice", "linalg.fill"):
+    if op.name in ("tensor.insert", "tensor.insert_slice"):
         return _made_with(op.operands[1], dim)
-    if op.name == "linalg.generic":
+    if op.name == "scf.while":
+        return _made_with(op.operands[number], dim)
+    if op.name == "tensor.cast":
+        return _made_with(op.operands[0], dim)
+    if op.name == "scf.forall" or op.name.startswith("linalg."):
         return _made_with(op.operands[len(op.operands) - len(op.results) + number], dim)
     return None
 

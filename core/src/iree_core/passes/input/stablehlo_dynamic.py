@@ -26,6 +26,13 @@ def static_entry(value: ir.Value, place: int) -> int | None:
         return None
     if op.name == "stablehlo.constant":
         return int(list(ir.DenseIntElementsAttr(op.attributes["value"]))[place])
+    if op.name == "builtin.unrealized_conversion_cast":
+        return static_entry(op.operands[0], place)
+    if op.name == "tensor.from_elements":
+        item = op.operands[place].owner
+        if isinstance(item, ir.Block) or item.name != "arith.constant":
+            return None
+        return ir.IntegerAttr(item.attributes["value"]).value
     if op.name in ("stablehlo.reshape", "stablehlo.broadcast_in_dim", "stablehlo.convert"):
         source = ir.RankedTensorType(op.operands[0].type)
         if source.rank <= 1:
@@ -100,6 +107,23 @@ def dynamic_update_slice(op: ir.Operation) -> list[Tensor] | None:
         for start, limit in zip(starts, last, strict=True)
     ]
     return [tensors.insert_slice(update, operand, offsets)]
+
+
+def reverse(op: ir.Operation) -> list[Tensor] | None:
+    """``stablehlo.reverse`` of run-time sizes; None for those the stock conversion knows."""
+    operand = as_tensor(op.operands[0])
+    if operand.type.has_static_shape:
+        return None
+    flipped = integers(op, "dimensions", [])
+
+    def body(*at: ir.Value) -> ir.Value:
+        place: list[Dim] = [
+            index.sub(index.sub(n, 1), at[d]) if d in flipped else at[d]
+            for d, n in enumerate(operand.dims)
+        ]
+        return load(operand.value, *place)
+
+    return computed(operand.dims, [operand.element], body)
 
 
 def dynamic_pad(op: ir.Operation) -> list[Tensor]:

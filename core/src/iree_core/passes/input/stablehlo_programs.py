@@ -233,6 +233,7 @@ _CONVERSIONS: dict[str, Callable[[ir.Operation], list[Tensor] | None]] = {
     "stablehlo.dynamic_pad": stablehlo_dynamic.dynamic_pad,
     "stablehlo.dynamic_update_slice": stablehlo_dynamic.dynamic_update_slice,
     "stablehlo.reduce_window": _running_reduction,
+    "stablehlo.reverse": stablehlo_dynamic.reverse,
     "stablehlo.rng_bit_generator": stablehlo_random.rng_bit_generator,
     "stablehlo.sort": _sort,
     TOP_K: _top_k,

@@ -12,7 +12,7 @@ from iree_core.lowering.index import Dim
 from iree_core.lowering.loops import load
 from iree_core.lowering.structured import computed, elementwise
 from iree_core.passes.input.stablehlo_calls import MARKERS, SHAPE_ASSERTION, call_target
-from iree_core.passes.input.stablehlo_dynamic import entry
+from iree_core.passes.input.stablehlo_dynamic import entry, static_entry
 from iree_core.passes.input.stablehlo_regions import as_tensor, element_of, retype
 from iree_core.passes.input.support import (
     before,
@@ -172,6 +172,29 @@ def _empty_slice(op: ir.Operation) -> list[ir.Value] | None:
     return [create("tensor.empty", [kind], []).results[0]]
 
 
+_TAKE_SHAPES = ("stablehlo.dynamic_", "stablehlo.real_dynamic_", "stablehlo.custom_call")
+
+
+def _shape(op: ir.Operation) -> list[ir.Value] | None:
+    """A shape put together from sizes: scalars that the host computes, not a tensor program."""
+    kind = ir.RankedTensorType(op.results[0].type)
+    users = [use.owner.operation.name for use in op.results[0].uses]
+    if kind.rank != 1 or not kind.has_static_shape or not element_of(op.results[0]).is_integer:
+        return None
+    if not any(name.startswith(_TAKE_SHAPES) for name in users):
+        return None
+    element = element_of(op.results[0])
+    items = []
+    for operand in op.operands:
+        part = as_tensor(operand)
+        for d in range(part.type.get_dim_size(0)):
+            known = static_entry(operand, d)
+            constant = None if known is None else scalars.constant(known, element)
+            items.append(constant or load(part.value, d))
+    made = tensors.from_elements(items, element)
+    return [retype(made.value, kind)]
+
+
 def _pad(op: ir.Operation) -> list[ir.Value] | None:
     """Padding around nothing is the padding alone."""
     source = ir.RankedTensorType(op.operands[0].type)
@@ -208,6 +231,7 @@ def _to_integer(op: ir.Operation) -> list[ir.Value] | None:
 
 
 _REWRITES: dict[str, Callable[[ir.Operation], list[ir.Value] | None]] = {
+    "stablehlo.concatenate": _shape,
     "stablehlo.convert": _to_integer,
     "stablehlo.custom_call": _custom_call,
     _BROADCAST: _guarded_broadcast,
