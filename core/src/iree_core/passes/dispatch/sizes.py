@@ -158,16 +158,21 @@ def _resolve_atomic(block: ir.Block) -> bool:
                 if isinstance(position, ir.Block) or position.operation.name != "arith.constant":
                     continue
                 dim = ir.IntegerAttr(position.operation.attributes["value"]).value
-                size = _made_with(result, dim)
+                size = _made_with(result, dim, op)
                 if size is not None and not _is_inside(size, op):
                     query.results[0].replace_all_uses_with(size)
                     changed = True
     return changed
 
 
-def _made_with(value: ir.Value, dim: int) -> ir.Value | None:
-    """Return the dynamic size given to the tensor that ``value`` is an updated version of."""
+def _made_with(value: ir.Value, dim: int, atomic: ir.Operation) -> ir.Value | None:
+    """Return the dynamic size of the tensor that ``value`` is an updated version of: what it was
+    made with, or that of a tensor from outside of ``atomic``."""
     owner = value.owner
+    if value not in list(atomic.results) and not _is_inside(value, atomic):
+        with ir.InsertionPoint(atomic), atomic.location:
+            position = arith.ConstantOp(ir.IndexType.get(), dim)
+            return tensor.DimOp(value, position).result
     if isinstance(owner, ir.Block):
         return None
     op = owner.operation
@@ -176,18 +181,20 @@ def _made_with(value: ir.Value, dim: int) -> ir.Value | None:
         dynamic = [d for d in range(value.type.rank) if value.type.is_dynamic_dim(d)]
         return op.operands[dynamic.index(dim)] if dim in dynamic else None
     if op.name in ("scf.execute_region", "scf.if"):
-        return _made_with(list(op.regions[0].blocks[0].operations)[-1].operands[number], dim)
-    if op.name == "scf.for":
-        return _made_with(op.operands[3 + number], dim)
-    if op.name in ("tensor.insert", "tensor.insert_slice"):
-        return _made_with(op.operands[1], dim)
-    if op.name == "scf.while":
-        return _made_with(op.operands[number], dim)
-    if op.name == "tensor.cast":
-        return _made_with(op.operands[0], dim)
+        end = list(op.regions[0].blocks[0].operations)[-1]
+        return _made_with(end.operands[number], dim, atomic)
+    start = _DESTINATIONS.get(op.name)
+    if start is not None:
+        return _made_with(op.operands[start + number], dim, atomic)
     if op.name == "scf.forall" or op.name.startswith("linalg."):
-        return _made_with(op.operands[len(op.operands) - len(op.results) + number], dim)
+        return _made_with(op.operands[len(op.operands) - len(op.results) + number], dim, atomic)
     return None
+
+
+# The operand that the first result begins as.
+_DESTINATIONS = {
+    "scf.for": 3, "scf.while": 0, "tensor.cast": 0, "tensor.insert": 1, "tensor.insert_slice": 1,
+}  # fmt: skip
 
 
 def _is_inside(value: ir.Value, op: ir.Operation) -> bool:
