@@ -11,12 +11,6 @@ from pathlib import Path
 import pytest
 from tests.jax.corpus import HERE, prepare, recorded, run
 
-SAMPLE = [
-    "lax.sin/f32", "lax.div/by-zero", "jnp.matmul/f32/4x0x5", "jnp.argsort/stable",
-    "scatter-add/out-of-bounds", "gather/mode-fill", "lax.pad/f32/((-1,2,0),(0,-3,0))",
-    "linalg.svd/f32/one/5x3", "linalg.eigh/f32/batch", "jnp.fft.irfft/7", "lax.scan/grad",
-    "jax.random.normal", "symbolic/both", "model/mlp/adam", "lax.rng_bit_generator/u32",
-]  # fmt: skip
 
 
 def failures(names: list[str], folder: Path) -> dict[str, str]:
@@ -27,8 +21,7 @@ def failures(names: list[str], folder: Path) -> dict[str, str]:
 
 
 def test_sample(tmp_path: Path) -> None:
-    assert set(SAMPLE) <= set(recorded())
-    assert failures(SAMPLE, tmp_path) == {}
+    assert failures(recorded()[::32], tmp_path) == {}
 
 
 @pytest.mark.slow
