@@ -11,16 +11,19 @@ NATIVE := $(wildcard plugins/backend-llvm/src/iree_backend_llvm/native/*)
 DESCRIPTIONS := $(wildcard core/pyproject.toml plugins/*/pyproject.toml plugins/*/setup.py)
 SOURCES := core/src $(wildcard plugins/*/src)
 
-.PHONY: demo test quick lint system clean
+.PHONY: demo test quick corpora lint system clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/python demo/resnet50.py
 
 test: lint system
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not corpus'
+
+corpora: system $(VENV)/.tests
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m corpus
 
 quick: lint system
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow'
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow and not corpus'
 
 lint: $(VENV)/.tests
 	$(BIN)/ruff check .

@@ -23,7 +23,7 @@ def test_sample(tmp_path: Path) -> None:
     assert failures(recorded()[::32], tmp_path) == {}
 
 
-@pytest.mark.slow
+@pytest.mark.corpus
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("part", range(16))
 def test_recorded(part: int, tmp_path: Path) -> None:

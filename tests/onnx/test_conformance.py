@@ -56,7 +56,7 @@ def test_corpus(shard: int) -> None:
     assert _complaints(corpus.names()[shard::SHARDS]) == {}
 
 
-@pytest.mark.slow
+@pytest.mark.corpus
 @pytest.mark.parametrize("shard", range(4))
 def test_free_sizes_are_right_or_refused(shard: int) -> None:
     """A quarter of the tests again, with every size known at run time only."""

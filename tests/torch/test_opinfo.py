@@ -19,7 +19,7 @@ def test_a_sample_of_the_record(name: str) -> None:
     assert opinfo.isolated(opinfo.operators()[name]) == "pass"
 
 
-@pytest.mark.slow
+@pytest.mark.corpus
 @pytest.mark.timeout(7200)
 def test_the_whole_record() -> None:
     names = opinfo.recorded()
