@@ -10,10 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.codegen.harness import run_kernel
 
-from iree_backend_llvm import llvmir
 from iree_backend_llvm.lower import lower_kernel
 from iree_backend_llvm.target import cpu_model, host_target, parse_target
-from iree_core.codegen import CpuModel, Kernel, build_kernel
+from iree_core.codegen import CpuModel, Kernel, build_kernel, llvmir
 from iree_core.ir import make_context
 from iree_core.layout import PackedLayout
 

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from tests.llvm.llvm_kernels import BACKEND, ENTRY, elementwise, make_kernel, run_text
 
-from iree_backend_llvm import elf, llvmir
+from iree_backend_llvm import elf
 from iree_backend_llvm.image import parse_image
 from iree_backend_llvm.link import link
 from iree_backend_llvm.loader import NativeExecutable
 from iree_backend_llvm.lower import lower_kernel
 from iree_backend_llvm.target import cpu_model, parse_target
+from iree_core.codegen import llvmir
 from iree_core.errors import CompileError
 from iree_core.ir import make_context
 

@@ -7,7 +7,6 @@ import re
 import pytest
 from tests.llvm.llvm_kernels import BACKEND, elementwise, make_kernel
 
-from iree_backend_llvm import llvmir
 from iree_backend_llvm.lower import lower_kernel
 from iree_backend_llvm.target import (
     cpu_model,
@@ -16,6 +15,7 @@ from iree_backend_llvm.target import (
     image_features,
     parse_target,
 )
+from iree_core.codegen import llvmir
 from iree_core.errors import UsageError
 from iree_core.ir import make_context
 

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 
-from iree_backend_llvm import llvmir
 from iree_backend_llvm.image import pack_image
 from iree_backend_llvm.link import link
 from iree_backend_llvm.lower import lower_kernel
 from iree_backend_llvm.target import cpu_model, has_half_conversions, image_features, parse_target
-from iree_core.codegen import NotScheduled, build_kernel, general
+from iree_core.codegen import NotScheduled, build_kernel, general, llvmir
 from iree_core.codegen.kernel import CompiledDispatch, Kernel
 from iree_core.errors import UsageError
 from iree_core.interfaces import Backend, Executable, Target

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import llvmlite.binding as llvm
 
-from iree_backend_llvm import llvmir
+from iree_core.codegen import llvmir
 from iree_core.codegen.kernel import CpuModel
 from iree_core.errors import UsageError
 
