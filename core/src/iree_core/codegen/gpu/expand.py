@@ -2,8 +2,8 @@
 
 A shader language promises little for its functions (Vulkan: 2^-11 absolute for a sine, any
 rounding for a conversion to half precision), so all come from
-:mod:`iree_core.codegen.arithmetic`. A function is expanded where it is called; multiply-adds are
-rounded twice, because no GPU API promises a fused one.
+:mod:`iree_core.codegen.arithmetic`. A function is expanded where it is called; what a target
+promises (fused multiply-adds, exact conversions of half precision) it can ask for.
 """
 
 from __future__ import annotations
@@ -27,12 +27,14 @@ _EMULATED = (
 _UPSTREAM = ("ctlz", "cttz", "ipowi", "fpowi", "clampf")
 
 
-def expand(module: ir.Module, text: str) -> None:
+def expand(module: ir.Module, text: str, *, fma: bool = False, halves: bool = False) -> None:
     """Expand what no GPU computes by itself in ``module``.
 
     Args:
         module: the kernel's module.
         text: what the module was parsed from (to see quickly what does not occur).
+        fma: the target rounds multiply-adds once.
+        halves: the target converts f16 to f32 and back, rounding to nearest even.
 
     Raises:
         CompileError: a function that has no expansion for its type.
@@ -49,8 +51,8 @@ def expand(module: ir.Module, text: str) -> None:
             f"{{source-types={_EMULATED} target-type=f32}})",
             verify=False,
         )
-        small_floats.expand(module, _inline, halves=False)
-    _expand_functions(module)
+        small_floats.expand(module, _inline, halves=halves)
+    _expand_functions(module, fma)
     if any(name in text for name in ("floordivsi", "ceildiv", "remf")):
         _expand_remainders(module)
         run_pipeline(module, "builtin.module(arith-expand)", verify=False)
@@ -106,7 +108,7 @@ def _is_narrow(kind: ir.Type) -> bool:
     return isinstance(element, ir.FloatType) and element.width < 32
 
 
-def _expand_functions(module: ir.Module) -> None:
+def _expand_functions(module: ir.Module, fma: bool) -> None:
     def known(op: ir.Operation) -> bool:
         return op.name in UNARY or op.name in BINARY or op.name == "math.sincos"
 
@@ -115,7 +117,7 @@ def _expand_functions(module: ir.Module) -> None:
         if not isinstance(element_of(kind), ir.F32Type):
             raise CompileError(f"GPU backends have no {op.name} of {kind}.")
         with ir.InsertionPoint(op), op.location:
-            operands = [Num(operand, False) for operand in op.operands]
+            operands = [Num(operand, fma) for operand in op.operands]
             names = ["math.sin", "math.cos"] if op.name == "math.sincos" else [op.name]
             for name, result in zip(names, op.results, strict=True):
                 result.replace_all_uses_with(_function(name, operands).value)
