@@ -113,9 +113,14 @@ def content_key(
 
 
 def _digest(path: Path) -> str:
+    """Return the digest of a file, or of all files in a folder with their names."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
+    if path.is_dir():
+        for file in sorted(f for f in path.rglob("*") if f.is_file()):
+            digest.update(f"{file.relative_to(path)}\0{_digest(file)}\0".encode())
+        return digest.hexdigest()
+    with path.open("rb") as opened:
+        while chunk := opened.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
 

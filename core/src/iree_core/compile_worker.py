@@ -116,11 +116,12 @@ def import_model(
         ImportModelError: the file is damaged.
     """
     path = request.model
-    if not path.is_file():
+    if not path.exists():
         raise UsageError(f"There is no file {path}.")
     context = make_context()
     progress(Progress("import", path.name))
-    if request.frontend is None and is_mlir(path) and not _claimed(path, plugins):
+    mlir = request.frontend is None and path.is_file() and is_mlir(path)
+    if mlir and not _claimed(path, plugins):
         model = load_mlir(path, context)
         for file in request.parameters:
             load_safetensors(file, model.parameters)
@@ -132,8 +133,11 @@ def import_model(
     options = ImportOptions(
         extra=request.frontend_options, progress=lambda text: progress(Progress("import", text))
     )
+    frontend = plugins.frontend(name)
+    if path.is_dir() and not frontend.reads_folders:
+        raise UsageError(f"{path} is a folder; the frontend {name!r} reads files.")
     with context, ir.Location.unknown():
-        return plugins.frontend(name).import_model(path, context, options)
+        return frontend.import_model(path, context, options)
 
 
 def _claimed(path: Path, plugins: Plugins) -> bool:
@@ -152,8 +156,9 @@ def find_frontend(path: Path, plugins: Plugins) -> str:
     """
     found = list(plugins.working("frontend", lambda name: (name, plugins.frontend(name))))
     found.sort(key=lambda pair: path.suffix.lower() not in pair[1].suffixes)
+    folder = path.is_dir()
     for name, frontend in found:
-        if frontend.matches(path):
+        if (frontend.reads_folders or not folder) and frontend.matches(path):
             return name
     known = ", ".join(name for name, _ in found) or "none"
     broken = [i for i in plugins.infos("frontend") if i.state in ("broken", "refused")]

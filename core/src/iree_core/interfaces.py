@@ -46,10 +46,17 @@ class ImportOptions:
 
 
 class Frontend(ABC):
-    """Reads one kind of model file."""
+    """Reads one kind of model file.
+
+    Attributes:
+        name: what users type.
+        suffixes: of the files that it is asked about first.
+        reads_folders: whether a model may be a folder; others are never asked about one.
+    """
 
     name: str
     suffixes: Sequence[str]
+    reads_folders: bool = False
 
     @abstractmethod
     def matches(self, path: Path) -> bool:

@@ -112,6 +112,8 @@ def is_module(path: Path) -> bool:
     Raises:
         UsageError: there is no such file.
     """
+    if path.is_dir():
+        return False
     try:
         with path.open("rb") as file:
             return path.suffix == ".vmfb" or file.read(12)[8:] == IDENTIFIER
