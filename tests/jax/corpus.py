@@ -1,15 +1,17 @@
-"""Runs the cases of ``cases.py`` and compares with JAX.
+"""Runs the cases of a suite and compares with JAX.
 
-    python -m tests.jax.corpus [--only TEXT] [--write] [--jobs N]
+    python -m tests.jax.corpus [--suite SUITE] [--only TEXT] [--missing] [--write] [--part I/N]
 
-JAX traces and computes in one process and leaves programs and expected results in a folder;
-this process, which never imports JAX, compiles and runs each in a child with a time limit.
-``--write`` adds what passes to ``corpus_passes.txt``; the list never shrinks.
+The suite ``cases`` is this folder's, ``harnesses`` is JAX's own. JAX traces and computes in one
+process and leaves programs and expected results in a folder; this process, which never imports
+JAX, compiles and runs each in a child with a time limit. ``--write`` adds each case that passes
+to ``cases_passes.txt`` or ``harnesses_passes.txt`` at once; the lists never shrink.
 """
 
 from __future__ import annotations
 
 import argparse
+import fcntl
 import os
 import pickle
 import signal
@@ -18,33 +20,113 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 HERE = Path(__file__).resolve().parent
-PASSES = HERE / "corpus_passes.txt"
+SUITES = ("cases", "harnesses")
 TIME_LIMIT = 120
+# As many cases are traced before the first of them is compiled.
+_BATCH = 64
 
 
-def recorded() -> list[str]:
+def passes(suite: str) -> Path:
+    """Return the file that lists the cases known to pass."""
+    return HERE / f"{suite}_passes.txt"
+
+
+def recorded(suite: str) -> list[str]:
     """Return the names of the cases that are known to pass."""
-    return PASSES.read_text().split("\n")[:-1] if PASSES.exists() else []
+    path = passes(suite)
+    return path.read_text().split("\n")[:-1] if path.exists() else []
 
 
-def prepare(folder: Path, names: Sequence[str] | None, only: str = "") -> list[str]:
-    """Have JAX trace the cases into ``folder``; return their names."""
-    request = folder / "request.pickle"
-    request.write_bytes(pickle.dumps((names, only)))
-    subprocess.run(
-        [sys.executable, "-m", "tests.jax.references", str(folder)],
-        check=True,
-        cwd=HERE.parent.parent,
-        env=os.environ | {"JAX_PLATFORMS": "cpu"},
-    )
-    return pickle.loads((folder / "names.pickle").read_bytes())
+def record(suite: str, name: str) -> None:
+    """Add a case to those known to pass; runners in several processes may do so at once."""
+    folder = os.open(HERE, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        every = sorted({*recorded(suite), name})
+        beside = passes(suite).with_suffix(".part")
+        beside.write_text("".join(f"{name}\n" for name in every))
+        beside.replace(passes(suite))
+    finally:
+        os.close(folder)
+
+
+def _jax(*arguments: str) -> int:
+    """Run the part that imports JAX; return its exit code."""
+    command = [sys.executable, "-m", "tests.jax.references", *arguments]
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    return subprocess.run(command, cwd=HERE.parent.parent, env=environment).returncode
+
+
+def all_names(suite: str) -> list[str]:
+    """Return the names of all cases of a suite."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "names"
+        if _jax("names", suite, str(path)):
+            raise SystemExit(f"The cases of {suite} cannot be listed.")
+        return path.read_text().split("\n")
+
+
+def run(
+    suite: str,
+    names: Sequence[str],
+    finished: Callable[[str, str | None, float], None] | None = None,
+) -> dict[str, str | None]:
+    """Return what is wrong with each case, None for nothing.
+
+    Args:
+        suite: where the cases are from.
+        names: of the cases.
+        finished: called with each name, what is wrong, and the seconds it took.
+    """
+    # Import once, so that children need not.
+    from iree_core.ir import make_context
+
+    make_context()
+    outcomes: dict[str, str | None] = {}
+    for start in range(0, len(names), _BATCH):
+        batch = names[start : start + _BATCH]
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, "names.txt").write_text("\n".join(batch))
+            status = _jax("trace", suite, folder)
+            for number, name in enumerate(batch):
+                started = time.perf_counter()
+                path = Path(folder, f"{number}.pickle")
+                died = f"JAX: its process ended with {status} before this case"
+                outcomes[name] = run_isolated(path) if path.exists() else died
+                if finished is not None:
+                    finished(name, outcomes[name], time.perf_counter() - started)
+    return outcomes
+
+
+def run_isolated(path: Path) -> str | None:
+    """Like :func:`run_case`, in a child that may die or hang."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        signal.alarm(TIME_LIMIT)
+        try:
+            problem = run_case(path)
+        except BaseException as error:
+            if os.environ.get("CORPUS_TRACE"):
+                traceback.print_exc()
+            problem = f"{type(error).__name__}: {error}"
+        os.write(writer, (problem or "").encode()[:4000])
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        text = pipe.read().decode(errors="replace")
+    _, status = os.waitpid(child, 0)
+    if status:
+        return f"died of signal {status & 127}"
+    return text or None
 
 
 def run_case(path: Path) -> str | None:
@@ -93,68 +175,35 @@ def compare(found: NDArray, wanted: NDArray, tolerance: float) -> str | None:
         return "infinities differ"
     if not finite.any():
         return None
-    error = float((np.abs(a - b)[finite] / (1 + np.abs(b[finite]))).max())
+    error = float((np.abs(a[finite] - b[finite]) / (1 + np.abs(b[finite]))).max())
     return None if error <= tolerance else f"error {error:.2g}"
-
-
-def run_isolated(path: Path) -> str | None:
-    """Like :func:`run_case`, in a child that may die or hang."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(reader)
-        signal.alarm(TIME_LIMIT)
-        try:
-            problem = run_case(path)
-        except BaseException as error:
-            if os.environ.get("CORPUS_TRACE"):
-                traceback.print_exc()
-            problem = f"{type(error).__name__}: {error}"
-        os.write(writer, (problem or "").encode()[:4000])
-        os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as pipe:
-        text = pipe.read().decode(errors="replace")
-    _, status = os.waitpid(child, 0)
-    if status:
-        return f"died of signal {status & 127}"
-    return text or None
-
-
-def run(folder: Path, names: Sequence[str], report: bool = False) -> dict[str, str | None]:
-    """Return what is wrong with each case."""
-    # Import once, so that children need not.
-    from iree_core.ir import make_context
-
-    make_context()
-    outcomes = {}
-    for number, name in enumerate(names):
-        started = time.perf_counter()
-        outcomes[name] = run_isolated(folder / f"{number}.pickle")
-        if report:
-            seconds = time.perf_counter() - started
-            state = "ok  " if outcomes[name] is None else "FAIL"
-            print(f"{state} {name} {seconds:.1f}s {(outcomes[name] or '')[:600]}", flush=True)
-    return outcomes
 
 
 def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser()
+    parser.add_argument("--suite", choices=SUITES, default="cases")
     parser.add_argument("--only", default="", help="cases whose name contains this")
-    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--missing", action="store_true", help="cases that are not recorded")
+    parser.add_argument("--write", action="store_true", help="record each case that passes")
     parser.add_argument("--part", default="0/1", help="I/N: every Nth case from the Ith on")
     parser.add_argument("names", nargs="*")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        names = prepare(folder, arguments.names or None, f"{arguments.only}@{arguments.part}")
-        outcomes = run(folder, names, report=True)
-    passed = [name for name, problem in outcomes.items() if problem is None]
-    print(f"{len(passed)} of {len(outcomes)} pass ({100 * len(passed) / len(outcomes):.1f} %)")
-    if arguments.write:
-        every = sorted({*recorded(), *passed})
-        PASSES.write_text("".join(f"{name}\n" for name in every))
+    known = recorded(arguments.suite) if arguments.missing else ()
+    names = arguments.names or [
+        name for name in all_names(arguments.suite) if arguments.only in name and name not in known
+    ]
+    first, step = map(int, arguments.part.split("/"))
+
+    def finished(name: str, problem: str | None, seconds: float) -> None:
+        state = "ok  " if problem is None else "FAIL"
+        print(f"{state} {name} {seconds:.1f}s {(problem or '')[:600]}", flush=True)
+        if arguments.write and problem is None:
+            record(arguments.suite, name)
+
+    outcomes = run(arguments.suite, names[first::step], finished)
+    passed = sum(problem is None for problem in outcomes.values())
+    print(f"{passed} of {len(outcomes)} pass ({100 * passed / max(len(outcomes), 1):.1f} %)")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,16 @@
-"""Traces cases and computes what JAX gives; the part of the corpus that imports JAX.
+"""Traces cases and computes what JAX gives; the part of the corpora that imports JAX.
 
-python -m tests.jax.references FOLDER
+    python -m tests.jax.references names SUITE FILE
+    python -m tests.jax.references trace SUITE FOLDER
+
+The first writes the names of all cases of a suite; the second takes the names in FOLDER's
+``names.txt`` and writes a file per case beside it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import pickle
 import sys
 from pathlib import Path
@@ -14,7 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax import export
-from tests.jax.cases import Case, build
+from tests.jax.cases.registry import Case
 
 from iree_frontend_jax.arrays import to_host
 from iree_frontend_jax.tracing import trace
@@ -48,22 +53,19 @@ def _described(case: Case) -> tuple[Any, ...]:
     )
 
 
-def main(folder: Path) -> None:
+def main(command: str, suite: str, path: Path) -> None:
     """Serve one request."""
-    names, selection = pickle.loads((folder / "request.pickle").read_bytes())
-    only, _, part = selection.partition("@")
-    cases = [c for name, c in build().items() if only in name and (names is None or name in names)]
-    if part:
-        first, step = map(int, part.split("/"))
-        cases = cases[first::step]
-    for number, case in enumerate(cases):
+    module = importlib.import_module(f"tests.jax.{suite}")
+    if command == "names":
+        path.write_text("\n".join(module.names()))
+        return
+    for number, name in enumerate((path / "names.txt").read_text().split("\n")):
         try:
-            content = reference(case)
+            content = reference(module.case(name))
         except Exception as error:  # whatever JAX does not support on the CPU
             content = {"error": f"{type(error).__name__}: {str(error)[:300]}"}
-        (folder / f"{number}.pickle").write_bytes(pickle.dumps(content))
-    (folder / "names.pickle").write_bytes(pickle.dumps([case.name for case in cases]))
+        (path / f"{number}.pickle").write_bytes(pickle.dumps(content))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]))

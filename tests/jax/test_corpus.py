@@ -1,4 +1,4 @@
-"""The corpus of JAX operations: what is recorded as passing still passes.
+"""The corpora of JAX programs: what is recorded as passing still passes.
 
 The quick test takes a sample, the slow one all of it; the docs state the share that passes.
 """
@@ -6,31 +6,40 @@ The quick test takes a sample, the slow one all of it; the docs state the share 
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
-from tests.jax.corpus import HERE, prepare, recorded, run
+from tests.jax.corpus import HERE, SUITES, recorded, run
+
+_PARTS = 16
 
 
-def failures(names: list[str], folder: Path) -> dict[str, str]:
+def failures(suite: str, names: list[str]) -> dict[str, str]:
     """Return what is wrong with the cases of these names."""
-    outcomes = run(folder, prepare(folder, names))
+    outcomes = run(suite, names)
     assert sorted(outcomes) == sorted(names)
     return {name: problem for name, problem in outcomes.items() if problem is not None}
 
 
-def test_sample(tmp_path: Path) -> None:
-    assert failures(recorded()[::32], tmp_path) == {}
+@pytest.mark.parametrize(("suite", "step"), [("cases", 60), ("harnesses", 300)])
+def test_sample(suite: str, step: int) -> None:
+    assert failures(suite, recorded(suite)[::step]) == {}
 
 
 @pytest.mark.corpus
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("part", range(16))
-def test_recorded(part: int, tmp_path: Path) -> None:
-    assert failures(recorded()[part::16], tmp_path) == {}
+@pytest.mark.parametrize("part", range(_PARTS))
+@pytest.mark.parametrize("suite", SUITES)
+def test_recorded(suite: str, part: int) -> None:
+    assert failures(suite, recorded(suite)[part::_PARTS]) == {}
 
 
-def test_documented_share() -> None:
+@pytest.mark.parametrize("suite", SUITES)
+def test_records_are_sorted(suite: str) -> None:
+    assert recorded(suite) == sorted(set(recorded(suite)))
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_documented_share(suite: str) -> None:
     text = (HERE.parent.parent / "docs" / "jax.md").read_text()
-    passed, total = map(int, re.search(r"(\d+) of (\d+) cases", text).groups())
-    assert passed <= len(recorded()) <= total
+    passed, total = map(int, re.search(rf"`{suite}`: (\d+) of (\d+)", text).groups())
+    assert passed <= len(recorded(suite)) <= total

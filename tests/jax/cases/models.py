@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from tests.jax.cases.registry import add
 
 Params = Any
 
@@ -102,7 +103,7 @@ def adam(forward: Callable[..., jax.Array]) -> Callable[..., Any]:
     return step
 
 
-def register(add: Callable[..., None]) -> None:
+def register() -> None:
     """Register the networks, their training steps and one of them with a dynamic batch."""
     generator = np.random.default_rng(5)
     ids = generator.integers(0, 50, (3, 9)).astype(np.int32)
