@@ -1,0 +1,182 @@
+"""Executable images of GPU kernels: what a backend links and its driver loads.
+
+All numbers are little-endian. ``HEADER``, then JSON that describes the image and its kernels,
+then, from ``code_offset`` on, their code. The description::
+
+    {"facts": {"arch": 80},
+     "kernels": [{"name": "kernel", "offset": 0, "size": 1234, "workgroup": 64, "scalars": 2,
+                  "results": 1, "scratch": false, "facts": {},
+                  "bindings": [["mul", ["scalar", 0], ["const", 4]], ["const", 64]]}]}
+
+``offset`` counts from ``code_offset``. ``bindings`` holds the bytes of every buffer as an
+expression over the scalar operands (:meth:`iree_core.expr.Expr.to_json`); the last ``results``
+of them are written. With ``scratch`` one more buffer follows. What ``facts`` mean is between the
+backend and its driver.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from iree_core.errors import ModuleFileError
+from iree_core.expr import Expr
+
+HEADER = struct.Struct("<8sIIQQ")  # magic, version, bytes of JSON, code offset, code size
+_OPERATORS = ("const", "scalar", "add", "mul", "ceildiv", "min", "max")
+_DEEPEST = 64
+_LARGEST_WORKGROUP = 1024
+
+
+@dataclass(frozen=True)
+class KernelEntry:
+    """One kernel.
+
+    Attributes:
+        name: of the entry point in its code.
+        code: binary or text that the device's driver takes.
+        workgroup: invocations of a workgroup.
+        scalars: how many scalar operands it takes.
+        results: how many of the buffers, at the end, are written.
+        scratch: a buffer of private memory follows the others.
+        bindings: bytes of each buffer.
+        facts: what else the driver has to know.
+    """
+
+    name: str
+    code: bytes | memoryview
+    workgroup: int
+    scalars: int
+    results: int
+    scratch: bool
+    bindings: tuple[Expr, ...]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class KernelImage:
+    """The kernels of a module.
+
+    Attributes:
+        entries: one for each dispatch.
+        facts: what the driver has to know of all of them.
+    """
+
+    entries: tuple[KernelEntry, ...]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ImageFormat:
+    """The image of one backend.
+
+    Attributes:
+        magic: eight bytes that it starts with.
+        version: of the layout and of the meaning of its facts.
+        device: whose driver reads it, for messages (``CUDA``).
+        package: the distribution to install for another version.
+        most_scalars: what an entry may take.
+    """
+
+    magic: bytes
+    version: int
+    device: str
+    package: str
+    most_scalars: int
+
+    def pack(self, entries: Sequence[KernelEntry], facts: Mapping[str, Any]) -> bytes:
+        """Return the image of ``entries``."""
+        described, offset = [], 0
+        for entry in entries:
+            described.append(
+                {
+                    "name": entry.name,
+                    "offset": offset,
+                    "size": len(entry.code),
+                    "workgroup": entry.workgroup,
+                    "scalars": entry.scalars,
+                    "results": entry.results,
+                    "scratch": entry.scratch,
+                    "bindings": [size.to_json() for size in entry.bindings],
+                    "facts": dict(entry.facts),
+                }
+            )
+            offset += len(entry.code)
+        whole = {"facts": dict(facts), "kernels": described}
+        text = json.dumps(whole, separators=(",", ":")).encode()
+        code_offset = -(-(HEADER.size + len(text)) // 8) * 8
+        header = HEADER.pack(self.magic, self.version, len(text), code_offset, offset)
+        code = b"".join(bytes(entry.code) for entry in entries)
+        return (header + text).ljust(code_offset, b"\0") + code
+
+    def parse(self, data: bytes | memoryview) -> KernelImage:
+        """Validate and split an image; the code refers to ``data`` and copies nothing.
+
+        Raises:
+            ModuleFileError: not an image, of another version, or damaged.
+        """
+        view = memoryview(data)
+        if len(view) < HEADER.size or bytes(view[:8]) != self.magic:
+            raise ModuleFileError(f"The executable is not an image for the {self.device} driver.")
+        _, version, text_size, code_offset, code_size = HEADER.unpack_from(view)
+        if version != self.version:
+            raise ModuleFileError(
+                f"The {self.device} executable image has version {version}, this driver reads "
+                f"{self.version}.",
+                hint=f"Compile the model again, or install the {self.package} it was made with.",
+            )
+        if HEADER.size + text_size > code_offset or code_offset + code_size != len(view):
+            raise self._damaged("its header is inconsistent")
+        try:
+            whole = json.loads(bytes(view[HEADER.size : HEADER.size + text_size]))
+            code = view[code_offset:]
+            entries = tuple(self._entry(one, code) for one in whole["kernels"])
+            return KernelImage(entries, dict(whole["facts"]))
+        except (ValueError, TypeError, KeyError, RecursionError, AttributeError) as error:
+            raise self._damaged(f"its kernels cannot be read ({error})") from None
+
+    def _damaged(self, why: str) -> ModuleFileError:
+        return ModuleFileError(f"The {self.device} executable image is damaged: {why}.")
+
+    def _entry(self, one: dict, code: memoryview) -> KernelEntry:
+        offset, size = _number(one["offset"]), _number(one["size"])
+        if offset + size > len(code) or not size:
+            raise ValueError("code outside the image")
+        workgroup, scalars = _number(one["workgroup"]), _number(one["scalars"])
+        results, bindings = _number(one["results"]), one["bindings"]
+        if not 1 <= workgroup <= _LARGEST_WORKGROUP or scalars > self.most_scalars:
+            raise ValueError("a size out of range")
+        if results > len(bindings):
+            raise ValueError("more results than buffers")
+        return KernelEntry(
+            str(one["name"]),
+            code[offset : offset + size],
+            workgroup,
+            scalars,
+            results,
+            bool(one["scratch"]),
+            tuple(_expression(size, scalars, 0) for size in bindings),
+            dict(one["facts"]),
+        )
+
+
+def _number(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError("a size that is no number")
+    return value
+
+
+def _expression(data: list, scalars: int, depth: int) -> Expr:
+    op, *rest = data
+    if op not in _OPERATORS or depth > _DEEPEST:
+        raise ValueError("an expression of unknown form")
+    if op in ("const", "scalar"):
+        number = _number(rest[0])
+        if op == "scalar" and number >= scalars:
+            raise ValueError("an expression of a scalar that does not exist")
+        return Expr(op, number)
+    left, right = (_expression(part, scalars, depth + 1) for part in rest)
+    return Expr(op, 0, (left, right))
