@@ -19,3 +19,8 @@ def _folders_of_this_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
             patch.setitem(os.environ, variable, str(folder))
         patch.setattr(tempfile, "tempdir", os.environ["TMPDIR"])
         yield
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add what chooses whether golden files are compared or written."""
+    parser.addoption("--update-golden", action="store_true", help="write golden files anew")

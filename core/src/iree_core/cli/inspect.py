@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -13,7 +14,6 @@ from iree_core.inspect import describe_plan
 from iree_core.modulefile import ModuleFile, Signature, Variant
 from iree_core.vm.program import (
     Command,
-    CommandList,
     Copy,
     Dispatch,
     Fill,
@@ -86,7 +86,8 @@ def _print_variant(module: ModuleFile, variant: Variant, verbose: bool) -> None:
     print(f"  state: {format_size(state)} in {len(program.globals)} variables")
     print(f"  peak beside inputs: {peak(program, sum(p.nbytes for p in module.parameters))}")
     if verbose:
-        _print_commands(program, names)
+        for line in listing(program, names):
+            print(f"  {line}".rstrip())
 
 
 def memory_plan(program: Program) -> list[tuple[str, str, str]]:
@@ -133,23 +134,26 @@ def _written(instruction: Instruction) -> object:
     return instruction.args[0] if kinds.startswith("I") else None
 
 
-def _print_commands(program: Program, names: tuple[str, ...]) -> None:
+def listing(program: Program, names: Sequence[str]) -> Iterator[str]:
+    """Yield every command and instruction of ``program``, a line each.
+
+    Args:
+        program: a host program.
+        names: of the executable's entry points.
+    """
     for number, listed in enumerate(program.command_lists):
-        print(f"\n  Command list {number}: {listed.slots} buffers, {listed.params} parameters")
-        _print_list(listed, names)
+        yield ""
+        yield f"Command list {number}: {listed.slots} buffers, {listed.params} parameters"
+        yield from (f"  {_command(command, names)}" for command in listed.commands)
     for function in program.functions:
-        print(f"\n  Function {function.name}")
+        yield ""
+        yield f"Function {function.name}"
         for position, instruction in enumerate(function.instructions):
             arguments = ", ".join(str(argument) for argument in instruction.args)
-            print(f"    {position:4d}  {instruction.op} {arguments}".rstrip())
+            yield f"  {position:4d}  {instruction.op} {arguments}".rstrip()
 
 
-def _print_list(listed: CommandList, names: tuple[str, ...]) -> None:
-    for command in listed.commands:
-        print(f"    {_command(command, names)}")
-
-
-def _command(command: Command, names: tuple[str, ...]) -> str:
+def _command(command: Command, names: Sequence[str]) -> str:
     if isinstance(command, Dispatch):
         bindings = " ".join(f"b{b.slot}+{_operand(b.offset)}" for b in command.bindings)
         scalars = " ".join(_operand(scalar) for scalar in command.scalars)
