@@ -1,26 +1,24 @@
 """Executable images of GPU kernels: what a backend links and its driver loads.
 
-All numbers are little-endian. ``HEADER``, then JSON that describes the image and its kernels,
-then, from ``code_offset`` on, their code. The description::
+All numbers are little-endian. ``HEADER``, then JSON that describes the entry points,
+then, from ``code_offset`` on, their code. An entry point's description::
 
-    {"facts": {"arch": 80},
-     "kernels": [{"name": "kernel", "offset": 0, "size": 1234, "workgroup": 64, "scalars": 2,
-                  "results": 1, "scratch": false, "facts": {},
-                  "bindings": [["mul", ["scalar", 0], ["const", 4]], ["const", 64]]}]}
+    {"name": "kernel", "offset": 0, "size": 1234, "workgroup": 64, "scalars": 2,
+     "results": 1, "scratch": false,
+     "bindings": [["mul", ["scalar", 0], ["const", 4]], ["const", 64]], "needs": ["Shader"]}
 
 ``offset`` counts from ``code_offset``. ``bindings`` holds the bytes of every buffer as an
 expression over the scalar operands (:meth:`iree_core.expr.Expr.to_json`); the last ``results``
-of them are written. With ``scratch`` one more buffer follows. What ``facts`` mean is between the
-backend and its driver.
+of them are written. With ``scratch`` one more buffer follows. What the names in ``needs`` mean is
+between the backend and its driver.
 """
 
 from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from iree_core.errors import ModuleFileError
 from iree_core.expr import Expr
@@ -32,7 +30,7 @@ _LARGEST_WORKGROUP = 1024
 
 
 @dataclass(frozen=True)
-class KernelEntry:
+class Entry:
     """One kernel.
 
     Attributes:
@@ -43,7 +41,7 @@ class KernelEntry:
         results: how many of the buffers, at the end, are written.
         scratch: a buffer of private memory follows the others.
         bindings: bytes of each buffer.
-        facts: what else the driver has to know.
+        needs: what the device has to have, by names that the backend and the driver share.
     """
 
     name: str
@@ -53,20 +51,7 @@ class KernelEntry:
     results: int
     scratch: bool
     bindings: tuple[Expr, ...]
-    facts: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class KernelImage:
-    """The kernels of a module.
-
-    Attributes:
-        entries: one for each dispatch.
-        facts: what the driver has to know of all of them.
-    """
-
-    entries: tuple[KernelEntry, ...]
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,10 +60,11 @@ class ImageFormat:
 
     Attributes:
         magic: eight bytes that it starts with.
-        version: of the layout and of the meaning of its facts.
+        version: of the layout and of what the code expects.
         device: whose driver reads it, for messages (``CUDA``).
         package: the distribution to install for another version.
         most_scalars: what an entry may take.
+        wrong: says what is wrong with the code of an entry, None if nothing is.
     """
 
     magic: bytes
@@ -86,8 +72,9 @@ class ImageFormat:
     device: str
     package: str
     most_scalars: int
+    wrong: Callable[[memoryview], str | None] = lambda _: None
 
-    def pack(self, entries: Sequence[KernelEntry], facts: Mapping[str, Any]) -> bytes:
+    def pack(self, entries: Sequence[Entry]) -> bytes:
         """Return the image of ``entries``."""
         described, offset = [], 0
         for entry in entries:
@@ -101,18 +88,17 @@ class ImageFormat:
                     "results": entry.results,
                     "scratch": entry.scratch,
                     "bindings": [size.to_json() for size in entry.bindings],
-                    "facts": dict(entry.facts),
+                    "needs": list(entry.needs),
                 }
             )
             offset += len(entry.code)
-        whole = {"facts": dict(facts), "kernels": described}
-        text = json.dumps(whole, separators=(",", ":")).encode()
+        text = json.dumps(described, separators=(",", ":")).encode()
         code_offset = -(-(HEADER.size + len(text)) // 8) * 8
         header = HEADER.pack(self.magic, self.version, len(text), code_offset, offset)
         code = b"".join(bytes(entry.code) for entry in entries)
         return (header + text).ljust(code_offset, b"\0") + code
 
-    def parse(self, data: bytes | memoryview) -> KernelImage:
+    def parse(self, data: bytes | memoryview) -> list[Entry]:
         """Validate and split an image; the code refers to ``data`` and copies nothing.
 
         Raises:
@@ -131,27 +117,28 @@ class ImageFormat:
         if HEADER.size + text_size > code_offset or code_offset + code_size != len(view):
             raise self._damaged("its header is inconsistent")
         try:
-            whole = json.loads(bytes(view[HEADER.size : HEADER.size + text_size]))
-            code = view[code_offset:]
-            entries = tuple(self._entry(one, code) for one in whole["kernels"])
-            return KernelImage(entries, dict(whole["facts"]))
+            described = json.loads(bytes(view[HEADER.size : HEADER.size + text_size]))
+            return [self._entry(one, view[code_offset:]) for one in described]
         except (ValueError, TypeError, KeyError, RecursionError, AttributeError) as error:
-            raise self._damaged(f"its kernels cannot be read ({error})") from None
+            raise self._damaged(f"its entry points cannot be read ({error})") from None
 
     def _damaged(self, why: str) -> ModuleFileError:
         return ModuleFileError(f"The {self.device} executable image is damaged: {why}.")
 
-    def _entry(self, one: dict, code: memoryview) -> KernelEntry:
+    def _entry(self, one: dict, code: memoryview) -> Entry:
         offset, size = _number(one["offset"]), _number(one["size"])
         if offset + size > len(code) or not size:
             raise ValueError("code outside the image")
+        wrong = self.wrong(code[offset : offset + size])
+        if wrong:
+            raise ValueError(wrong)
         workgroup, scalars = _number(one["workgroup"]), _number(one["scalars"])
         results, bindings = _number(one["results"]), one["bindings"]
         if not 1 <= workgroup <= _LARGEST_WORKGROUP or scalars > self.most_scalars:
             raise ValueError("a size out of range")
         if results > len(bindings):
             raise ValueError("more results than buffers")
-        return KernelEntry(
+        return Entry(
             str(one["name"]),
             code[offset : offset + size],
             workgroup,
@@ -159,7 +146,7 @@ class ImageFormat:
             results,
             bool(one["scratch"]),
             tuple(_expression(size, scalars, 0) for size in bindings),
-            dict(one["facts"]),
+            tuple(str(need) for need in one["needs"]),
         )
 
 
