@@ -22,13 +22,18 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from iree_core.runtime_api import LoadedModule
+
 HERE = Path(__file__).resolve().parent
 SUITES = ("cases", "harnesses")
 TIME_LIMIT = 120
+_TARGET = "llvm-cpu"
 # As many cases are traced before the first of them is compiled.
 _BATCH = 64
 
@@ -85,10 +90,7 @@ def run(
         names: of the cases.
         finished: called with each name, what is wrong, and the seconds it took.
     """
-    # Import once, so that children need not.
-    from iree_core.ir import make_context
-
-    make_context()
+    _import_compiler()
     outcomes: dict[str, str | None] = {}
     for start in range(0, len(names), _BATCH):
         batch = names[start : start + _BATCH]
@@ -103,6 +105,41 @@ def run(
                 if finished is not None:
                     finished(name, outcomes[name], time.perf_counter() - started)
     return outcomes
+
+
+_DISPATCH = """
+func.func private @double(%x: tensor<4xf32>) -> tensor<4xf32> attributes {flow.dispatch} {
+  %none = tensor.empty() : tensor<4xf32>
+  %y = linalg.generic {
+    indexing_maps = [affine_map<(d0) -> (d0)>, affine_map<(d0) -> (d0)>],
+    iterator_types = ["parallel"]
+  } ins(%x : tensor<4xf32>) outs(%none : tensor<4xf32>) {
+  ^bb0(%a: f32, %b: f32):
+    %c = arith.addf %a, %a : f32
+    linalg.yield %c : f32
+  } -> tensor<4xf32>
+  func.return %y : tensor<4xf32>
+}
+"""
+_PROGRAM = """
+func.func @main(%x: tensor<4xf32>) -> tensor<4xf32> {
+  %y = stablehlo.add %x, %x : tensor<4xf32>
+  func.return %y : tensor<4xf32>
+}
+"""
+
+
+def _import_compiler() -> None:
+    """Load every part that a case needs, so that the children need not: five times as fast."""
+    import iree_frontend_jax.importer
+    from iree_core.compile_worker import choose_target
+    from iree_core.plugins import installed
+
+    backend, target = choose_target(_TARGET, installed())
+    backend.compile(_DISPATCH, target)
+    assert iree_frontend_jax.importer
+    with tempfile.TemporaryDirectory() as folder:
+        _compile_and_load(_PROGRAM.encode(), None, Path(folder))
 
 
 def run_isolated(path: Path) -> str | None:
@@ -131,24 +168,11 @@ def run_isolated(path: Path) -> str | None:
 
 def run_case(path: Path) -> str | None:
     """Compile, run and compare one case; return what is wrong, None if nothing is."""
-    import iree_core as iree
-    from iree_core.compile_worker import compile_model
-    from iree_core.compiler_service import CompileRequest
-    from iree_core.passes.state import CompileOptions
-
     case = pickle.loads(path.read_bytes())
     if "error" in case:
         return f"JAX: {case['error']}"
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        model, output = folder / "model", folder / "module.vmfb"
-        model.write_bytes(case["program"])
-        request = CompileRequest(
-            model, "jax", {}, "llvm-cpu", CompileOptions(threads=1), output, folder
-        )
-        compile_model(request, lambda _: None)
-        loaded = iree.load(output, device="local-sync")
-        found = loaded.main(*case["inputs"])
+        found = _compile_and_load(case["program"], "jax", Path(name)).main(*case["inputs"])
     results = found if isinstance(found, tuple) else (found,)
     if len(results) != len(case["expected"]):
         return f"{len(results)} results for {len(case['expected'])}"
@@ -157,6 +181,21 @@ def run_case(path: Path) -> str | None:
         if wrong:
             return f"result {place}: {wrong}"
     return None
+
+
+def _compile_and_load(program: bytes, frontend: str | None, folder: Path) -> LoadedModule:
+    import iree_core as iree
+    from iree_core.compile_worker import compile_model
+    from iree_core.compiler_service import CompileRequest
+    from iree_core.passes.state import CompileOptions
+
+    model, output = folder / "model.mlir", folder / "module.vmfb"
+    model.write_bytes(program)
+    request = CompileRequest(
+        model, frontend, {}, _TARGET, CompileOptions(threads=1), output, folder
+    )
+    compile_model(request, lambda _: None)
+    return iree.load(output, device="local-sync")
 
 
 def compare(found: NDArray, wanted: NDArray, tolerance: float) -> str | None:

@@ -18,7 +18,6 @@ from jax._src.internal_test_util.test_harnesses import Harness, all_harnesses
 from tests.jax.cases.linear_algebra import adjoint
 from tests.jax.cases.registry import Case, tolerance_for
 
-
 # JAX's names are up to 400 characters long; what they say in full is shortened.
 _SHORTER = (
     ("dimension_numbers_ScatterDimensionNumbers_", ""),
