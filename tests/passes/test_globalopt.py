@@ -247,6 +247,34 @@ def test_views_and_arithmetic_of_parameters_are_evaluated() -> None:
     np.testing.assert_array_equal(state.parameters.read(key), expected)
 
 
+def test_gathers_from_parameters_are_evaluated() -> None:
+    text, state = run(
+        """func.func @f() -> tensor<3x64xf32> {
+          %w = "flow.parameter"() {key = "w"} : () -> tensor<8x64xf32>
+          %i = arith.constant dense<[7, -6, 0]> : tensor<3xi64>
+          %e = tensor.empty() : tensor<3x64xf32>
+          %y = linalg.generic {indexing_maps = [#i, #ij],
+              iterator_types = ["parallel", "parallel"]}
+              ins(%i : tensor<3xi64>) outs(%e : tensor<3x64xf32>) {
+            ^bb0(%a: i64, %o: f32):
+              %zero = arith.constant 0 : index
+              %size = arith.constant 8 : index
+              %n = arith.index_cast %a : i64 to index
+              %negative = arith.cmpi slt, %n, %zero : index
+              %behind = arith.addi %n, %size : index
+              %row = arith.select %negative, %behind, %n : index
+              %column = linalg.index 1 : index
+              %r = tensor.extract %w[%row, %column] : tensor<8x64xf32>
+              linalg.yield %r : f32
+          } -> tensor<3x64xf32>
+          return %y : tensor<3x64xf32> }""",
+        [EvaluateParameters(), globalopt.CLEAN_UP],
+    )
+    assert count(text)["linalg.generic"] == 0
+    key = text.split('key = "')[1].split('"')[0]
+    np.testing.assert_array_equal(state.parameters.read(key), state.parameters.read("w")[[7, 2, 0]])
+
+
 PROJECTIONS = f"""
     func.func @f(%x: tensor<4x8xf32>) -> (tensor<4x2x32xf32>, tensor<4x2x32xf32>) {{
       %w = "flow.parameter"() {{key = "w"}} : () -> tensor<8x64xf32>

@@ -13,6 +13,7 @@ from iree_core.codegen.kernel import CpuModel
 from iree_core.layout import PackedLayout
 
 _MINIMUM_ROWS = 4
+_REGISTERS_OF_WIDE_PANELS = 32
 _CYCLES_PER_MICROSECOND = 4000
 _ITEM_CYCLES = 60_000
 _LEAST_ITEM_CYCLES = 8_000
@@ -38,9 +39,15 @@ def vectors_per_panel(cpu: CpuModel) -> int:
     return 2 if cpu.vector_registers >= 16 else 1
 
 
-def panel_width(cpu: CpuModel, accumulator_bits: int) -> int:
-    """Return the lanes of a packed tile for accumulators of that width."""
-    return vectors_per_panel(cpu) * cpu.lanes(accumulator_bits)
+def vectors_per_packed_panel(cpu: CpuModel, extent: int, lanes: int) -> int:
+    """Return how many registers wide the packed panels of ``extent`` columns should be.
+
+    The usual width, or one more where that leaves less padding in the last panel and registers
+    suffice for the accumulators; one where there is only one.
+    """
+    usual, vectors = vectors_per_panel(cpu), -(-extent // lanes)
+    wider = [usual + 1] if cpu.vector_registers >= _REGISTERS_OF_WIDE_PANELS else []
+    return min(vectors, min([usual, *wider], key=lambda width: -vectors % width))
 
 
 def vectors_of_few_rows(cpu: CpuModel, rows: int, available: int) -> int:
@@ -70,10 +77,11 @@ def packing_for(
     Returns:
         The layout, or None where packing does not pay: fewer lanes than one register.
     """
-    if shape[lane_dim] < cpu.lanes(max(32, accumulator_bits)):
+    lanes = cpu.lanes(max(32, accumulator_bits))  # narrower accumulators are widened
+    if shape[lane_dim] < lanes:
         return None
-    # Narrower accumulators are widened to 32 bits.
-    return PackedLayout(tuple(order), lane_dim, panel_width(cpu, max(32, accumulator_bits)))
+    vectors = vectors_per_packed_panel(cpu, shape[lane_dim], lanes)
+    return PackedLayout(tuple(order), lane_dim, vectors * lanes)
 
 
 def register_rows(cpu: CpuModel, vectors: int, extent: int | None, window: int = 1) -> int:

@@ -134,7 +134,7 @@ def _plan(c: Contraction, cpu: CpuModel, dot: DotForm | None) -> Schedule:
 def _register_block(c: Contraction, cpu: CpuModel) -> blocking.RegisterBlock:
     lanes = cpu.lanes(element_bits(accumulator_type(c)))
     width = c.static(c.lane)
-    vectors = blocking.vectors_per_panel(cpu)
+    vectors = _vectors_of_packed(c, lanes) or blocking.vectors_per_panel(cpu)
     height = 1 if c.row is None else c.extent(c.row)
     if height <= 4 and _reads_dense_rows(c):
         vectors = blocking.vectors_of_few_rows(cpu, height, c.extent(c.lane) // lanes)
@@ -145,6 +145,15 @@ def _register_block(c: Contraction, cpu: CpuModel) -> blocking.RegisterBlock:
         window = conv.window_registers(c)
         rows = blocking.register_rows(cpu, vectors, c.static(c.row), window)
     return blocking.RegisterBlock(rows, vectors, lanes)
+
+
+def _vectors_of_packed(c: Contraction, lanes: int) -> int | None:
+    """Return how many registers wide the panels of a packed operand are, None without one."""
+    for maps, operand in zip(c.inputs, c.generic.inputs, strict=True):
+        layout = layout_of(operand.type)
+        if layout is not None and maps[layout.tile_dim].is_dim(c.lane):
+            return layout.tile // lanes
+    return None
 
 
 def _grid(c: Contraction, block: int, counts: dict[int, int], columns: int) -> Expr:

@@ -14,7 +14,7 @@ from iree_core.ir import ir
 from iree_core.params import ParameterStore
 from iree_core.passes.dispatch.structure import nested_operations
 from iree_core.passes.globalopt.generics import is_elementwise, owner_of
-from iree_core.passes.globalopt.host_math import dtype_of, read_host_generic
+from iree_core.passes.globalopt.host_math import dtype_of, read_host_generic, tables_of
 from iree_core.passes.state import CompilationState
 
 Compute = Callable[[Sequence[NDArray]], NDArray]
@@ -22,10 +22,15 @@ Compute = Callable[[Sequence[NDArray]], NDArray]
 # A derived parameter may be this much larger than what it is computed from.
 _MAX_GROWTH_BYTES = 64 * 1024
 
+_EVALUATED = (
+    "linalg.generic", "tensor.collapse_shape", "tensor.expand_shape", "tensor.concat",
+    "tensor.extract_slice",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class EvaluateParameters:
-    """Evaluate views and elementwise operations of parameters with numpy.
+    """Evaluate views, gathers and elementwise operations of parameters with numpy.
 
     Before::
 
@@ -44,8 +49,8 @@ class EvaluateParameters:
 
     def run(self, module: ir.Module, state: CompilationState) -> None:
         """Rewrite ``module`` and derive entries of ``state.parameters``."""
-        for op in list(nested_operations(module.operation)):
-            if not op.name.startswith(("linalg.generic", "tensor.")) or len(op.results) != 1:
+        for op in [o for o in nested_operations(module.operation) if o.name in _EVALUATED]:
+            if len(op.results) != 1:
                 continue
             sources = _sources(op)
             if not sources or not any(_is_parameter(s) for s in sources):
@@ -68,7 +73,7 @@ def key_of(value: ir.Value) -> str:
 def _sources(op: ir.Operation) -> list[ir.Value] | None:
     """Return the constant inputs of ``op``, None where one is not constant."""
     if op.name == "linalg.generic":
-        operands = list(op.operands)[: len(op.operands) - 1]
+        operands = [*list(op.operands)[: len(op.operands) - 1], *tables_of(op)]
     elif op.name == "tensor.concat":
         operands = list(op.operands)
     else:
