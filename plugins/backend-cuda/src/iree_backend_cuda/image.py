@@ -1,0 +1,22 @@
+"""The executable image: PTX text in the container of :mod:`iree_core.hal.kernel_image`.
+
+An entry point needs the compute capability that its code was made for, as ``sm_80``.
+"""
+
+from __future__ import annotations
+
+from iree_core.hal.kernel_image import Entry, ImageFormat
+
+FORMAT = "cuda-ptx"
+# Parameters of a kernel take at most 4 KiB; this leaves room for the buffers.
+MOST_SCALARS = 128
+
+
+def _wrong(code: memoryview) -> str | None:
+    return None if b".version" in bytes(code[:256]) else "code that is not PTX"
+
+
+_IMAGE = ImageFormat(b"IREECU\0\0", 1, "CUDA", "iree-backend-cuda", MOST_SCALARS, _wrong)
+pack_image, parse_image = _IMAGE.pack, _IMAGE.parse
+
+__all__ = ["FORMAT", "MOST_SCALARS", "Entry", "pack_image", "parse_image"]

@@ -1,0 +1,94 @@
+"""Targets of the CUDA backend: the compute capability that the code may use.
+
+A target is written ``cuda`` (that of this machine's first device, sm_80 where there is none) or
+``cuda:sm_90``. PTX for one capability runs on every later one; the driver compiles it for the
+device at hand when a module is loaded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from iree_core.codegen.gpu import GpuModel
+from iree_core.errors import UsageError
+
+DEFAULT = 80
+
+
+@dataclass(frozen=True)
+class DeviceClass:
+    """What code generation needs to know of a compute capability.
+
+    Attributes:
+        ptx: the oldest version of PTX with it, so that old drivers can load the code.
+        model: block and tile sizes.
+    """
+
+    ptx: int
+    model: GpuModel
+
+
+# ``least_tiles`` is a few warps for every scheduler of the smallest common part of the class.
+_TURING = GpuModel(invocations=128, tile_rows=8, tile_columns=4, least_tiles=20480)
+_AMPERE = GpuModel(invocations=128, tile_rows=8, tile_columns=8, least_tiles=27648)
+_HOPPER = GpuModel(invocations=128, tile_rows=8, tile_columns=8, least_tiles=33792)
+
+CLASSES = {
+    75: DeviceClass(63, _TURING),
+    80: DeviceClass(70, _AMPERE),
+    86: DeviceClass(71, _AMPERE),
+    87: DeviceClass(74, _AMPERE),
+    89: DeviceClass(78, _AMPERE),
+    90: DeviceClass(78, _HOPPER),
+    100: DeviceClass(86, _HOPPER),
+    120: DeviceClass(87, _HOPPER),
+}
+
+
+@dataclass(frozen=True)
+class CudaTarget:
+    """A compute capability, as ten times its number: 80 for 8.0."""
+
+    arch: int
+
+    @property
+    def spec(self) -> str:
+        """The canonical text."""
+        return f"sm_{self.arch}"
+
+    @property
+    def device_class(self) -> DeviceClass:
+        """What is known of it."""
+        return CLASSES[self.arch]
+
+    @property
+    def tensor_cores(self) -> bool:
+        """Whether it multiplies tiles of f16, bf16 and tf32 by one instruction."""
+        return self.arch >= 80
+
+
+def parse_target(options: str) -> CudaTarget:
+    """Return the target that ``options`` names.
+
+    Raises:
+        UsageError: it is not ``sm_`` and a known capability, naming those.
+    """
+    if not options:
+        return CudaTarget(_of_this_machine() or DEFAULT)
+    number = options.removeprefix("sm_")
+    if options == number or not number.isdecimal() or int(number) not in CLASSES:
+        raise UsageError(
+            f"The CUDA target has no device class {options!r}.",
+            hint=f"It knows {', '.join(f'sm_{known}' for known in CLASSES)}; code for one runs on "
+            "all later devices.",
+        )
+    return CudaTarget(int(number))
+
+
+def _of_this_machine() -> int | None:
+    """Return the known capability closest below that of the first device, None without one."""
+    from iree_backend_cuda.devices import probe
+
+    found = probe()
+    known = [arch for arch in CLASSES if found is not None and arch <= found]
+    return max(known, default=None)
