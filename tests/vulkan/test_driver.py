@@ -173,7 +173,7 @@ def test_images_are_checked() -> None:
 
 
 def test_a_missing_feature_is_named() -> None:
-    entry = Entry("k", b"\x03\x02\x23\x07" + bytes(16), 64, 0, 1, False, (), ("Shader", "Kernel"))
+    entry = Entry("k", b"\x03\x02\x23\x07" + bytes(16), 64, 0, 0, False, (), ("Shader", "Kernel"))
     with pytest.raises(ModuleFileError, match="needs Kernel"):
         device().load_executable(memoryview(pack_image([entry])), [("k", 0)], format="vulkan-spirv")
 

@@ -19,6 +19,7 @@ from iree_backend_vulkan.executable import Pipeline, VulkanExecutable
 from iree_backend_vulkan.memory import VulkanBuffer
 from iree_core.errors import DeviceError, ModuleFileError
 from iree_core.hal import CommandBuffer
+from iree_core.hal.commands import check_commands
 from iree_core.vm.program import Binding, CommandList, Copy, Dispatch, Fill, Operand
 
 if TYPE_CHECKING:
@@ -45,28 +46,8 @@ class VulkanCommandBuffer(CommandBuffer):
         self.slots, self.params = commands.slots, commands.params
         self._device, self._commands, self._executable = device, commands, executable
         self._recordings: OrderedDict[tuple, Recording] = OrderedDict()
-        for command in commands.commands:
-            self._check(command)
-
-    def _check(self, command: Dispatch | Copy | Fill) -> None:
-        if isinstance(command, Dispatch):
-            bindings, operands = command.bindings, [*command.scalars, command.grid, command.scratch]
-            pipelines = self._executable.pipelines if self._executable else []
-            valid = 0 <= command.entry < len(pipelines)
-            if valid:
-                entry = pipelines[command.entry].entry
-                valid = len(command.scalars) == entry.scalars
-                valid = valid and len(bindings) == len(entry.bindings)
-        else:
-            copies = isinstance(command, Copy)
-            bindings = (command.source, command.target) if copies else (command.target,)  # type: ignore[union-attr]
-            operands, valid = [command.length], True
-        operands += [binding.offset for binding in bindings]
-        valid = valid and all(0 <= binding.slot < self.slots for binding in bindings)
-        if not valid or any(k == "param" and not 0 <= n < self.params for k, n in operands):
-            raise ModuleFileError(
-                "A command list refers to an entry point, buffer or parameter that does not exist."
-            )
+        pipelines = executable.pipelines if executable else []
+        check_commands(commands, [pipeline.entry for pipeline in pipelines])
 
     def recording(self, buffers: Sequence[VulkanBuffer], params: Sequence[int]) -> Recording:
         """Return the recording for these operands.

@@ -116,10 +116,10 @@ def _check(device: VulkanDevice, entry: Entry) -> None:
     lacking = [
         member
         for name, (capability, member) in FEATURES.items()
-        if capability in entry.capabilities and name not in features
+        if capability in entry.needs and name not in features
     ]
     known = {"Shader", *(capability for capability, _ in FEATURES.values())}
-    lacking += [name for name in entry.capabilities if name not in known]
+    lacking += [name for name in entry.needs if name not in known]
     if lacking:
         raise ModuleFileError(
             f"The module needs {', '.join(lacking)}, which {device.description} lacks.",

@@ -8,7 +8,7 @@ promises (fused multiply-adds, exact conversions of half precision) it can ask f
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from iree_core.codegen.arithmetic import small_floats
 from iree_core.codegen.arithmetic.functions import BINARY, PERIODIC, REDUCTION_LIMIT, UNARY
@@ -27,7 +27,14 @@ _EMULATED = (
 _UPSTREAM = ("ctlz", "cttz", "ipowi", "fpowi", "clampf")
 
 
-def expand(module: ir.Module, text: str, *, fma: bool = False, halves: bool = False) -> None:
+def expand(
+    module: ir.Module,
+    text: str,
+    *,
+    fma: bool = False,
+    halves: bool = False,
+    native: Collection[str] = (),
+) -> None:
     """Expand what no GPU computes by itself in ``module``.
 
     Args:
@@ -35,6 +42,7 @@ def expand(module: ir.Module, text: str, *, fma: bool = False, halves: bool = Fa
         text: what the module was parsed from (to see quickly what does not occur).
         fma: the target rounds multiply-adds once.
         halves: the target converts f16 to f32 and back, rounding to nearest even.
+        native: functions (``math.exp``) that the target computes in f32 with few ulp of error.
 
     Raises:
         CompileError: a function that has no expansion for its type.
@@ -52,7 +60,7 @@ def expand(module: ir.Module, text: str, *, fma: bool = False, halves: bool = Fa
             verify=False,
         )
         small_floats.expand(module, _inline, halves=halves)
-    _expand_functions(module, fma)
+    _expand_functions(module, fma, native)
     if any(name in text for name in ("floordivsi", "ceildiv", "remf")):
         _expand_remainders(module)
         run_pipeline(module, "builtin.module(arith-expand)", verify=False)
@@ -108,8 +116,11 @@ def _is_narrow(kind: ir.Type) -> bool:
     return isinstance(element, ir.FloatType) and element.width < 32
 
 
-def _expand_functions(module: ir.Module, fma: bool) -> None:
+def _expand_functions(module: ir.Module, fma: bool, native: Collection[str]) -> None:
     def known(op: ir.Operation) -> bool:
+        # Powers are looked at all the same: small exponents are products.
+        if op.name in native and op.name != "math.powf":
+            return not isinstance(element_of(op.results[0].type), ir.F32Type)
         return op.name in UNARY or op.name in BINARY or op.name == "math.sincos"
 
     for op in _find(module, known):
@@ -120,12 +131,12 @@ def _expand_functions(module: ir.Module, fma: bool) -> None:
             operands = [Num(operand, fma) for operand in op.operands]
             names = ["math.sin", "math.cos"] if op.name == "math.sincos" else [op.name]
             for name, result in zip(names, op.results, strict=True):
-                result.replace_all_uses_with(_function(name, operands).value)
+                result.replace_all_uses_with(_function(name, operands, native).value)
         op.erase()
 
 
-def _function(name: str, operands: list[Num]) -> Num:
-    if name in PERIODIC:
+def _function(name: str, operands: list[Num], native: Collection[str]) -> Num:
+    if name in PERIODIC and name not in native:
         return large_circular(name, operands[0], UNARY[name], REDUCTION_LIMIT)
     if name == "math.powf":
         x, y = operands
@@ -134,6 +145,9 @@ def _function(name: str, operands: list[Num]) -> Num:
             return x * x
         if exponent == 3.0:
             return x * x * x
+    if name in native:
+        kind = operands[0].kind
+        return Num(ir.Operation.create(name, [kind], [o.value for o in operands]).result, False)
     return UNARY[name](operands[0]) if name in UNARY else BINARY[name](*operands)
 
 

@@ -7,8 +7,6 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
-import numpy as np
-
 from iree_backend_vulkan.spirv.memory import View
 from iree_backend_vulkan.spirv.types import (
     is_boolean,
@@ -17,6 +15,7 @@ from iree_backend_vulkan.spirv.types import (
     width_of,
 )
 from iree_core.codegen.builder import is_multiple
+from iree_core.codegen.gpu.prepare import is_true, static_index, table_values
 from iree_core.errors import CompileError
 from iree_core.ir import ir
 
@@ -509,7 +508,7 @@ def _masked_lanes(
 ) -> int:
     """Load one element per lane where the mask is set; nothing is read elsewhere."""
     kind = otherwise.type
-    if _is_true(mask):
+    if is_true(mask):
         return e.compose([e.load(view, place) for place in places], kind)
     wanted = e.components(e.get(mask), mask.type)
     pads = e.components(e.get(otherwise), kind)
@@ -528,27 +527,13 @@ def _masked_lanes(
 
 def _scatter(e: Emitter, op: ir.OpView) -> None:
     memory, base, offsets, mask, value = op.operands
-    if not _is_true(mask):
+    if not is_true(mask):
         raise CompileError("The Vulkan backend has no vector.scatter under a mask.")
     view = e.view(memory)
     start = e.linear(view, [e.get(base)])
     places = e.components(e.get(offsets), offsets.type)
     for offset, lane in zip(places, e.components(e.get(value), value.type), strict=True):
         e.store(view, e.asm.emit("IAdd", e.word, start, offset), lane)
-
-
-def _is_true(mask: ir.Value) -> bool:
-    owner = mask.owner
-    if isinstance(owner, ir.Block):
-        return False
-    if owner.operation.name == "vector.broadcast":
-        return _is_true(owner.operands[0])
-    if owner.operation.name != "arith.constant":
-        return False
-    value = owner.attributes["value"]
-    if isinstance(value, ir.DenseElementsAttr):
-        return value.is_splat and bool(value.get_splat_value().value)
-    return bool(value.value)
 
 
 def _mixed(e: Emitter, static: ir.Attribute, dynamic: Iterator[ir.Value]) -> list[int]:
@@ -583,11 +568,10 @@ def _metadata(e: Emitter, op: ir.OpView) -> None:
 
 def _dim(e: Emitter, op: ir.OpView) -> None:
     source, position = op.operands
-    owner = position.owner
-    view = e.view(source)
-    if isinstance(owner, ir.Block) or owner.operation.name != "arith.constant" or not view.sizes:
+    number, view = static_index(position), e.view(source)
+    if number is None or not view.sizes:
         raise CompileError("The size of a flat buffer is not known in a shader.")
-    _result(e, op, view.sizes[ir.IntegerAttr(owner.attributes["value"]).value])
+    _result(e, op, view.sizes[number])
 
 
 def _shaped(e: Emitter, view: View, kind: ir.MemRefType, dynamic: Iterator[ir.Value]) -> View:
@@ -634,17 +618,7 @@ def _no_heap(_: Emitter, __: ir.OpView) -> None:
 
 def _global(e: Emitter, op: ir.OpView) -> None:
     """Emit a constant table as a private array."""
-    name = ir.FlatSymbolRefAttr(op.attributes["name"]).value
-    module = op.operation
-    while module.name != "builtin.module":
-        module = module.parent
-    table = next(
-        o.operation
-        for o in module.regions[0].blocks[0].operations
-        if "sym_name" in o.attributes and ir.StringAttr(o.attributes["sym_name"]).value == name
-    )
-    attribute, kind = table.attributes["initial_value"], op.results[0].type
-    flat = np.array(attribute).reshape(-1)
+    kind, flat = op.results[0].type, table_values(op)
     if flat.size > _LARGEST_TABLE:
         raise CompileError(f"A constant table of {flat.size} elements is too large for a shader.")
     values = [e.types.number(kind.element_type, number.item()) for number in flat]
