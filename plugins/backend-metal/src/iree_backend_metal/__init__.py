@@ -1,0 +1,1 @@
+"""Metal for iree: code generation and driver."""
