@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.onnx.isolation import isolated
 from tests.vulkan.harness import compile_dispatch, device, elementwise, run_dispatch
 
 from iree_backend_vulkan.driver import VulkanDevice, VulkanDriver
@@ -16,6 +17,7 @@ from iree_backend_vulkan.image import Entry, pack_image, parse_image
 from iree_core.errors import DeviceError, ModuleFileError, UsageError
 from iree_core.expr import const
 from iree_core.hal import BufferView
+from iree_core.hal.registry import open_device
 from iree_core.vm.program import Binding, Command, CommandList, Copy, Dispatch, Fill, Operand
 
 ADD = elementwise("%r = arith.addf %a, %b : f32", ["f32", "f32"], "f32")
@@ -116,6 +118,20 @@ def test_work_that_never_ends_is_an_error_and_other_devices_go_on() -> None:
     x = np.ones(4, np.float32)
     (result,), _ = run_dispatch(ADD, [x, x], [4], [((4,), np.float32)])
     np.testing.assert_array_equal(result, [2, 2, 2, 2])
+
+
+def test_a_forked_process_opens_devices_of_its_own() -> None:
+    inherited = open_device("vulkan")
+
+    def child() -> None:
+        with pytest.raises(DeviceError, match="before this process was forked"):
+            inherited.create_semaphore().wait(0)
+        own = open_device("vulkan")
+        assert own is not inherited and open_device("vulkan") is own
+        assert own.create_semaphore(1).wait(1)
+
+    assert isolated(child) is None
+    assert inherited.create_semaphore(1).wait(1)
 
 
 def test_memory_runs_out() -> None:

@@ -5,6 +5,7 @@ The drivers themselves are plugins.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterable, Mapping
 from urllib.parse import parse_qsl
@@ -13,7 +14,8 @@ from iree_core.errors import DeviceError, UsageError
 from iree_core.hal.device import Device, Driver
 from iree_core.plugins import installed
 
-_devices: dict[tuple[str, str, tuple[tuple[str, str], ...]], Device] = {}
+# By process, too: threads and queues of a device do not survive a fork.
+_devices: dict[tuple[int, str, str, tuple[tuple[str, str], ...]], Device] = {}
 _lock = threading.Lock()
 
 
@@ -38,6 +40,8 @@ def open_device(
 ) -> Device:
     """Return the device ``text`` names; the same one each time if ``cached``.
 
+    A forked process gets devices of its own.
+
     Raises:
         UsageError: an unknown driver or option.
         PluginError: the driver's plugin is broken.
@@ -47,7 +51,7 @@ def open_device(
     parsed |= options or {}
     if not cached:
         return installed().driver(name).create_device(path, parsed)
-    key = (name, path, tuple(sorted(parsed.items())))
+    key = (os.getpid(), name, path, tuple(sorted(parsed.items())))
     with _lock:
         if key not in _devices:
             _devices[key] = installed().driver(name).create_device(path, parsed)

@@ -7,6 +7,7 @@ and ``staging=1`` (copy to and from device memory even where the host could map 
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
 import time
 import weakref
@@ -120,7 +121,6 @@ class VulkanDevice(hal.Device):
         handle: the VkDevice.
         heap: its memory.
         timeout: seconds after which work counts as hung.
-        error: why it cannot be used any more.
         closed: it is being destroyed.
     """
 
@@ -135,7 +135,8 @@ class VulkanDevice(hal.Device):
         self.name = "vulkan"
         self.description = f"{physical.name} ({physical.kind})"
         self.api, self.physical, self.timeout = vk.api(), physical, timeout
-        self.error: DeviceError | None = None
+        self._error: DeviceError | None = None
+        self._process = os.getpid()
         self.closed = False
         self._lock = threading.RLock()
         self._pending: deque[tuple[VulkanSemaphore, int, tuple[Any, ...]]] = deque()
@@ -187,10 +188,21 @@ class VulkanDevice(hal.Device):
 
     # What can go wrong with the whole device.
 
+    @property
+    def error(self) -> DeviceError | None:
+        """Why the device cannot be used any more, None while it can."""
+        if self._error is None and os.getpid() != self._process:
+            self._error = DeviceError(
+                f"{self.description} was opened before this process was forked off another.",
+                hint="Load the module in the process that runs it, or start processes with "
+                "multiprocessing's method 'spawn'.",
+            )
+        return self._error
+
     def fail(self, error: DeviceError) -> DeviceError:
         """Make everything on this device raise ``error`` from now on."""
-        self.error = self.error or error
-        return self.error
+        self._error = self.error or error
+        return self._error
 
     def guarded(self, function: Any, *arguments: Any) -> int:
         """Call a function of the API; a lost device stays lost."""

@@ -23,7 +23,7 @@
 
 enum {
   SPINS = 2000,            // some tens of microseconds: longer than the gap between dispatches
-  CHUNKS_PER_THREAD = 4,   // evens out threads that are slowed down by others
+  CHUNKS_PER_THREAD = 16,  // evens out threads that are slowed down by others
   STACK_BYTES = 8 << 20,
   CACHE_LINE = 64,
 };
