@@ -45,11 +45,21 @@ def operators() -> dict[str, Any]:
 
 
 class Samples(torch.nn.Module):
-    """Calls an operator on several samples; their tensors are its arguments."""
+    """Calls an operator on several samples; their tensors are its arguments.
 
-    def __init__(self, function: Callable[..., Any], samples: list[tuple[Any, dict]]) -> None:
+    Each result is reduced by the database's own function to what is determined of it: of
+    eigenvectors, for one, the magnitudes.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        samples: list[tuple[Any, dict]],
+        determined: list[Callable[[Any], Any]],
+    ) -> None:
         super().__init__()
         self.function = function
+        self.determined = determined
         leaves, self.spec = pytree.tree_flatten(samples)
         self.places = [n for n, leaf in enumerate(leaves) if isinstance(leaf, torch.Tensor)]
         self.tensors = [leaves[n] for n in self.places]
@@ -61,19 +71,23 @@ class Samples(torch.nn.Module):
         for place, tensor in zip(self.places, tensors, strict=True):
             leaves[place] = tensor
         samples = pytree.tree_unflatten(leaves, self.spec)
-        results = [self.function(*args, **kwargs) for args, kwargs in samples]
+        results = [
+            part(self.function(*args, **kwargs))
+            for part, (args, kwargs) in zip(self.determined, samples, strict=True)
+        ]
         return [r for r in pytree.tree_leaves(results) if isinstance(r, torch.Tensor)]
 
 
 def samples_of(op: Any) -> Samples:
     """Return the module of an operator's first samples."""
     torch.manual_seed(0)
-    taken = []
+    taken, determined = [], []
     for sample in op.sample_inputs("cpu", torch.float32, requires_grad=False):
         if len(taken) == SAMPLES:
             break
         taken.append(((sample.input, *sample.args), dict(sample.kwargs)))
-    return Samples(op.op, taken)
+        determined.append(sample.output_process_fn_grad)
+    return Samples(op.op, taken, determined)
 
 
 def run(op: Any) -> str:

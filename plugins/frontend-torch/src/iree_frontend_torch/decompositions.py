@@ -19,6 +19,8 @@ def table() -> dict[OpOverload, Callable[..., Any]]:
     """Return torch's core decompositions, those that torch-mlir asks for, and our own."""
     from torch_mlir.extras.fx_decomp_util import get_decomposition_table
 
+    from iree_frontend_torch import linear_algebra, pooling  # noqa: F401  # enter their own
+
     found = {**get_decomposition_table(), **_lacking(), **_OWN}
     for operator in _ALONG_DIMENSIONS:
         found[operator] = _with_dimension(operator, found.get(operator))
@@ -54,6 +56,8 @@ _TAKEN_APART = ("fft_", "stft", "istft", "linalg_norm", "isfinite")
 _KEPT = frozenset({
     "aten::_fft_c2c", "aten::_fft_r2c", "aten::_fft_c2r", "aten::linalg_cholesky_ex",
     "aten::kthvalue", "aten::cummax", "aten::cummin", "aten::linalg_solve_triangular",
+    "aten::linalg_lu_factor_ex", "aten::geqrf", "aten::linalg_householder_product", "aten::ormqr",
+    "aten::_linalg_eigh", "aten::_linalg_svd", "aten::linalg_eig", "aten::_linalg_eigvals",
 })  # fmt: skip
 
 
@@ -72,7 +76,9 @@ def _with_dimension(
     return decomposed
 
 
-def _register(*operators: OpOverload) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def register(*operators: OpOverload) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Enter a decomposition; it may return NotImplemented for cases that it leaves alone."""
+
     def keep(function: Callable[..., Any]) -> Callable[..., Any]:
         for operator in operators:
             _OWN[operator] = function
@@ -92,17 +98,17 @@ _ALONG_DIMENSIONS = (
 """Operators that torch-mlir converts only for tensors with dimensions."""
 
 
-@_register(aten.empty_permuted.default)
+@register(aten.empty_permuted.default)
 def _empty_permuted(size: Any, order: Any, dtype: Any = None, device: Any = None, **_: Any) -> Any:
     return torch.empty(size, dtype=dtype, device=device)
 
 
-@_register(torch.ops.prims.copy_strided.default)
+@register(torch.ops.prims.copy_strided.default)
 def _copy_strided(tensor: torch.Tensor, strides: Any) -> torch.Tensor:
     return tensor.clone()
 
 
-@_register(aten._scaled_dot_product_flash_attention_for_cpu.default)
+@register(aten._scaled_dot_product_flash_attention_for_cpu.default)
 def _attention(
     query: torch.Tensor,
     key: torch.Tensor,
@@ -129,7 +135,7 @@ def _attention(
     return output.permute(order).contiguous().permute(back), weights
 
 
-@_register(aten.convolution_backward.default)
+@register(aten.convolution_backward.default)
 def _convolution_backward(
     grad: torch.Tensor,
     data: torch.Tensor,
@@ -195,7 +201,7 @@ def _weight_gradient(
     return made.transpose(0, 1)
 
 
-@_register(aten._cdist_forward.default)
+@register(aten._cdist_forward.default)
 def _cdist(x: torch.Tensor, y: torch.Tensor, p: float, mode: int | None) -> torch.Tensor:
     difference = (x.unsqueeze(-2) - y.unsqueeze(-3)).abs()
     if p == 0:
@@ -209,7 +215,7 @@ def _cdist(x: torch.Tensor, y: torch.Tensor, p: float, mode: int | None) -> torc
     return difference.pow(p).sum(-1).pow(1.0 / p)
 
 
-@_register(aten.median.dim)
+@register(aten.median.dim)
 def _median(tensor: torch.Tensor, dim: int, keepdim: bool = False) -> Any:
     if not tensor.is_floating_point():
         return NotImplemented
@@ -223,7 +229,7 @@ def _median(tensor: torch.Tensor, dim: int, keepdim: bool = False) -> Any:
     return (value, place) if keepdim else (value.squeeze(dim), place.squeeze(dim))
 
 
-@_register(aten.erfc.default)
+@register(aten.erfc.default)
 def _erfc(x: torch.Tensor) -> torch.Tensor:
     # Numerical Recipes, 6.2.2: a Chebyshev fit with a relative error of 1.2e-7.
     z = x.abs()
@@ -241,20 +247,20 @@ _ERFC = (
 )  # fmt: skip
 
 
-@_register(aten.copysign.Tensor)
+@register(aten.copysign.Tensor)
 def _copysign(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     negative = (y < 0) | ((y == 0) & (1.0 / y < 0))
     return torch.where(negative, -x.abs(), x.abs())
 
 
-@_register(aten.hypot.default)
+@register(aten.hypot.default)
 def _hypot(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     larger, smaller = torch.maximum(x.abs(), y.abs()), torch.minimum(x.abs(), y.abs())
     ratio = torch.where(larger == 0, torch.zeros_like(larger), smaller / larger)
     return torch.where(larger.isinf(), larger, larger * torch.sqrt(1 + ratio * ratio))
 
 
-@_register(aten.lgamma.default)
+@register(aten.lgamma.default)
 def _lgamma(x: torch.Tensor) -> torch.Tensor:
     # Lanczos's approximation with g = 7 and 9 terms, in double; reflection left of 1/2.
     wide = x.double()
@@ -277,7 +283,7 @@ _LANCZOS = (
 )  # fmt: skip
 
 
-@_register(aten.digamma.default)
+@register(aten.digamma.default)
 def _digamma(x: torch.Tensor) -> torch.Tensor:
     # Reflection left of 1/2, recurrence up to 7 and beyond, then the asymptotic series, in double.
     wide = x.double()
@@ -295,7 +301,7 @@ def _digamma(x: torch.Tensor) -> torch.Tensor:
     return torch.where(pole, torch.full_like(wide, math.nan), value).to(x.dtype)
 
 
-@_register(aten.searchsorted.Tensor)
+@register(aten.searchsorted.Tensor)
 def _searchsorted(
     sequence: torch.Tensor,
     values: torch.Tensor,
@@ -314,22 +320,22 @@ def _searchsorted(
     return before.sum(-1).to(torch.int32 if out_int32 else torch.int64)
 
 
-@_register(aten._conj.default)
+@register(aten._conj.default)
 def _conj(x: torch.Tensor) -> torch.Tensor:
     return torch.complex(aten.real(x), -aten.imag(x)) if x.is_complex() else x.clone()
 
 
-@_register(aten.median.default)
+@register(aten.median.default)
 def _median_of_all(tensor: torch.Tensor) -> torch.Tensor:
     return torch.median(tensor.reshape(-1), 0).values
 
 
-@_register(aten.empty_strided.default)
+@register(aten.empty_strided.default)
 def _empty_strided(size: Any, stride: Any, dtype: Any = None, device: Any = None, **_: Any) -> Any:
     return torch.empty(size, dtype=dtype, device=device)
 
 
-@_register(aten.logcumsumexp.default)
+@register(aten.logcumsumexp.default)
 def _logcumsumexp(x: torch.Tensor, dim: int) -> torch.Tensor:
     if x.is_complex() or not x.dim():
         return NotImplemented
@@ -340,35 +346,70 @@ def _logcumsumexp(x: torch.Tensor, dim: int) -> torch.Tensor:
     return ((wide - largest).exp().cumsum(dim).log() + largest).to(x.dtype)
 
 
-@_register(aten._embedding_bag.default, aten._embedding_bag_forward_only.default)
-def _embedding_bag(
-    weight: torch.Tensor,
-    indices: torch.Tensor,
-    offsets: torch.Tensor,
-    scale_grad_by_freq: bool = False,
-    mode: int = 0,
-    sparse: bool = False,
-    per_sample_weights: torch.Tensor | None = None,
-    include_last_offset: bool = False,
-    padding_idx: int = -1,
-) -> tuple[torch.Tensor, ...]:
-    if include_last_offset:
-        offsets = offsets[:-1]
-    places = torch.arange(indices.shape[0], device=indices.device)
-    bag = (places.unsqueeze(1) >= offsets.unsqueeze(0)).sum(1) - 1
-    bags = torch.arange(offsets.shape[0], device=indices.device)
-    member = (bag.unsqueeze(0) == bags.unsqueeze(1)) & (indices != padding_idx).unsqueeze(0)
-    size = member.sum(1)
-    rows = weight[indices]
-    if mode == 2:
-        lowest = torch.full([], -math.inf, dtype=weight.dtype)
-        candidates = torch.where(member.unsqueeze(2), rows.unsqueeze(0), lowest)
-        best, at = candidates.amax(1), candidates.argmax(1)
-        empty = (size == 0).unsqueeze(1)
-        return torch.where(empty, torch.zeros_like(best), best), bag, size, indices[at]
-    if per_sample_weights is not None:
-        rows = rows * per_sample_weights.unsqueeze(1)
-    total = member.to(rows.dtype) @ rows
-    if mode == 1:
-        total = total / size.clamp(min=1).unsqueeze(1).to(total.dtype)
-    return total, bag, size, size
+@register(aten._scaled_mm.default)
+def _scaled_product(
+    a: torch.Tensor,
+    b: torch.Tensor,
+    scale_a: torch.Tensor,
+    scale_b: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    scale_result: torch.Tensor | None = None,
+    out_dtype: torch.dtype | None = None,
+    use_fast_accum: bool = False,
+) -> Any:
+    rows, columns = a.shape[0], b.shape[1]
+    for scale, fitting in ((scale_a, (rows, 1)), (scale_b, (1, columns))):
+        if scale.dtype != torch.float32 or (scale.numel() != 1 and tuple(scale.shape) != fitting):
+            return NotImplemented  # a scale for each block
+    product = a.float() @ b.float()
+    product = product * scale_a.reshape(-1, 1) * scale_b.reshape(1, -1)
+    if bias is not None:
+        product = product + bias.float()
+    kind = a.dtype if out_dtype is None else out_dtype
+    if scale_result is not None and kind.itemsize == 1:
+        product = product * scale_result
+    return product.to(kind)
+
+
+@register(aten.mm.default, aten.bmm.default)
+def _narrow_product(a: torch.Tensor, b: torch.Tensor) -> Any:
+    if a.dtype not in (torch.int8, torch.uint8, torch.int16):
+        return NotImplemented
+    # torch-mlir's conversion crashes on these; sums wrap around in either type alike.
+    return torch.matmul(a.to(torch.int32), b.to(torch.int32)).to(a.dtype)
+
+
+@register(aten._trilinear.default)
+def _trilinear(
+    a: torch.Tensor,
+    b: torch.Tensor,
+    c: torch.Tensor,
+    expand_a: Any,
+    expand_b: Any,
+    expand_c: Any,
+    sum_over: Any,
+    unroll_dim: int = 1,
+) -> torch.Tensor:
+    product = None
+    for tensor, axes in ((a, expand_a), (b, expand_b), (c, expand_c)):
+        for axis in axes:
+            tensor = tensor.unsqueeze(axis)
+        product = tensor if product is None else product * tensor
+    assert product is not None
+    return product.sum(list(sum_over)) if sum_over else product
+
+
+@register(aten.conv_tbc.default)
+def _conv_tbc(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, pad: int = 0) -> Any:
+    """Decompose the convolution over time [T, B, C] with a weight [K, C, F] to the usual one."""
+    made = aten.convolution(
+        x.permute(1, 2, 0), weight.permute(2, 1, 0), bias, [1], [pad], [1], False, [0], 1
+    )
+    return made.permute(2, 0, 1)
+
+
+@register(aten.clamp.default)
+def _clamp(x: torch.Tensor, low: Any = None, high: Any = None) -> Any:
+    kinds = [torch.result_type(x, bound) for bound in (low, high) if bound is not None]
+    kind = functools.reduce(torch.promote_types, kinds, x.dtype)
+    return aten.clamp(x.to(kind), low, high) if kind != x.dtype else NotImplemented

@@ -134,6 +134,8 @@ class Calling:
                 continue
             result = from_result(next(values))
             if kind == "mutated":
+                if leaves[detail].shape != result.shape:  # an ``out`` argument
+                    leaves[detail].resize_(result.shape)
                 leaves[detail].copy_(result)
             else:
                 results.append(result if kind == "TensorArgument" else result.item())

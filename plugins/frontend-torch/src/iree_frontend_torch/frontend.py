@@ -5,7 +5,6 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
-from iree_core.errors import ImportModelError
 from iree_core.interfaces import Frontend, ImportedModel, ImportOptions
 from iree_core.ir import ir
 from iree_frontend_torch import bundle
@@ -43,21 +42,10 @@ class TorchFrontend(Frontend):
         if bundle.is_bundle(path):
             return bundle.read(path, context)
         options.progress(f"reading {path.name}")
-        from iree_frontend_torch import importer
+        from iree_frontend_torch import files, importer
         from iree_frontend_torch.program import decompose, from_decomposed
 
-        return importer.import_in_process(from_decomposed(decompose(_load(path))), context)
-
-
-def _load(path: Path):  # type: ignore[no-untyped-def]  # torch is imported here, not above
-    import torch
-
-    try:
-        return torch.export.load(path)
-    except Exception as error:  # torch raises whatever its parts raise on a damaged archive
-        lines = str(error).strip().splitlines()
-        raise ImportModelError(
-            f"torch.export cannot load {path.name}: {type(error).__name__}"
-            f"{f': {lines[0]}' if lines else ''}.",
-            hint=f"Is the file complete, and was it saved by torch {torch.__version__} or older?",
-        ) from error
+        exported, dims = files.load(path)
+        program = from_decomposed(decompose(exported))
+        program.dims.update(dims)
+        return importer.import_in_process(program, context)

@@ -231,7 +231,8 @@ class HostGeneric:
         tables = list(inputs)[len(self.reads) :]
         values = [*aligned, *tables, *(self._index(loop) for loop in self.loops)]
         result = np.broadcast_to(self.body.run(values), self.extents)
-        return np.ascontiguousarray(np.transpose(result, self.writes))
+        moved = np.transpose(result, self.writes)
+        return np.ascontiguousarray(moved).reshape(moved.shape)  # which rank 0 does not keep
 
     def _index(self, loop: int) -> NDArray:
         """Return the index of a loop, with one dimension per loop."""

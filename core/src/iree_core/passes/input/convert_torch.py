@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from iree_core.ir import ir, run_pipeline, tensor
+from iree_core.lowering.loops import ATOMIC
 from iree_core.passes.input import torch_ops
 from iree_core.passes.input.reshapes import ResolveReshapes
 from iree_core.passes.input.support import before, dialects, operations, replace
@@ -74,8 +75,18 @@ class ConvertTorch:
             raise explanation from None
         ResolveReshapes().run(module, state)
         for op in operations(module, {"tensor.insert"}):
-            if not ir.RankedTensorType(op.results[0].type).rank:
+            if not ir.RankedTensorType(op.results[0].type).rank and not _in_atomic(op):
                 _make_whole(op)
+
+
+def _in_atomic(op: ir.Operation) -> bool:
+    """Tell whether ``op`` is part of a program that writes into what it is given."""
+    parent = op.parent
+    while parent is not None:
+        if ATOMIC in parent.attributes:
+            return True
+        parent = parent.operation.parent
+    return False
 
 
 def _make_whole(op: ir.Operation) -> None:
