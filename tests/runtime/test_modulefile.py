@@ -23,6 +23,7 @@ from iree_core.errors import CompileError, ModuleFileError
 from iree_core.hal.registry import open_device
 from iree_core.modulefile import DataSection, ModuleFile
 from iree_core.modulefile import writer as module_writer
+from iree_core.modulefile.embedded import compress
 from iree_core.modulefile.writer import VariantSource, write_module
 from iree_core.params import ParameterStore
 
@@ -40,11 +41,11 @@ def test_what_is_written_comes_back(tmp_path: Path) -> None:
     assert offsets == [data.add_parameter("w"), data.add_bytes(b"small"), data.add_parameter("b")]
     path = tmp_path / "m.vmfb"
     size = write_module(
-        path, [variant()], data, name="net", versions={"frontend": "1.2"}, ir=b"module {}"
+        path, [variant()], data, name="net", versions={"frontend": "1.2"}, ir=compress(b"module {}")
     )
     assert size == path.stat().st_size
     file = ModuleFile.open(path)
-    assert file.name == "net" and bytes(file.ir) == b"module {}"
+    assert file.name == "net" and file.ir() == b"module {}"
     assert file.versions == {"iree-core": iree_core.__version__, "frontend": "1.2"}
     (function,) = file.functions
     assert function.inputs == variant().program.functions[0].inputs
@@ -192,7 +193,7 @@ def test_code_for_another_machine(tmp_path: Path) -> None:
 
 def small_module(tmp_path: Path) -> bytes:
     path = support.write(
-        tmp_path / "m.vmfb", support.state_program(), [bytes(range(64))], ir=b"module {}"
+        tmp_path / "m.vmfb", support.state_program(), [bytes(range(64))], ir=compress(b"module {}")
     )
     return path.read_bytes()
 

@@ -19,11 +19,12 @@ from iree_core.errors import CompileError, ImportModelError, IreeError, UsageErr
 from iree_core.interfaces import Backend, ImportedModel, ImportOptions, Target
 from iree_core.ir import ir, make_context
 from iree_core.parameter_files import load_safetensors, save_safetensors
+from iree_core.passes import portable
 from iree_core.passes.input.load import is_mlir, load_mlir
 from iree_core.passes.manager import PassEvent, PassManager
 from iree_core.passes.state import CompilationState, Progress
 from iree_core.phases import PHASES, selected
-from iree_core.plugins import Plugins, installed
+from iree_core.plugins import Plugins, Role, installed
 from iree_core.vm.program import Dispatch
 
 _NO_WORK = ("tensor.cast", "tensor.dim", "tensor.empty")
@@ -57,9 +58,10 @@ def compile_model(request: CompileRequest, progress: Callable[[Progress], None])
     """
     started = time.perf_counter()
     plugins = installed()
-    phases = selected(request.options.from_phase, request.options.compile_to)
+    phases = _phases(request)
     backend, target = choose_target(request.target, plugins)
-    model = import_model(request, plugins, progress)
+    frontend = choose_frontend(request, plugins)
+    model = import_model(request, frontend, plugins, progress)
     state = CompilationState(
         parameters=model.parameters,
         target=target,
@@ -72,12 +74,31 @@ def compile_model(request: CompileRequest, progress: Callable[[Progress], None])
     operations = run_phases(model.module, state, phases, plugins)
     progress(Progress("write"))
     if request.options.compile_to is None:
-        _write_module(request, state, plugins)
+        used: set[tuple[Role, str | None]] = {("backend", backend.name), ("frontend", frontend)}
+        _write_module(request, state, _versions(plugins, used))
     else:
         request.output.write_text(_to_text(model.module, state))
         if request.save_parameters is not None:
             save_safetensors(request.save_parameters, state.parameters)
     return _report(state, request, operations, time.perf_counter() - started)
+
+
+def _phases(request: CompileRequest) -> list[str]:
+    """Return the phases to run; a module file has the first ones behind it.
+
+    Raises:
+        UsageError: an unknown phase, or one that the input cannot start from.
+    """
+    options = request.options
+    if not portable.is_module_file(request.model):
+        return selected(options.from_phase, options.compile_to)
+    if options.from_phase is not None:
+        raise UsageError(
+            f"The IR in a module file is lowered from phase {portable.LOWERED_FROM} on.",
+            hint="Leave --from-phase out.",
+        )
+    behind = list(PHASES).index(portable.LOWERED_FROM)
+    return selected(None, options.compile_to)[behind:]
 
 
 def choose_target(spec: str | None, plugins: Plugins) -> tuple[Backend, Target]:
@@ -106,22 +127,44 @@ def _no_backend(plugins: Plugins) -> UsageError:
     )
 
 
-def import_model(
-    request: CompileRequest, plugins: Plugins, progress: Callable[[Progress], None]
-) -> ImportedModel:
-    """Read the model with the frontend that was asked for or recognises it.
+def choose_frontend(request: CompileRequest, plugins: Plugins) -> str | None:
+    """Return who reads the model: the frontend that was asked for, or that recognises it.
+
+    None for module files and MLIR, which need no frontend.
 
     Raises:
-        UsageError: the file is missing, or nothing reads it.
-        ImportModelError: the file is damaged.
+        UsageError: there is no such file.
+        ImportModelError: no frontend recognises it.
     """
     path = request.model
     if not path.exists():
         raise UsageError(f"There is no file {path}.")
+    if request.frontend is not None:
+        return request.frontend
+    mlir = path.is_file() and is_mlir(path) and not _claimed(path, plugins)
+    if mlir or portable.is_module_file(path):
+        return None
+    return find_frontend(path, plugins)
+
+
+def import_model(
+    request: CompileRequest,
+    name: str | None,
+    plugins: Plugins,
+    progress: Callable[[Progress], None],
+) -> ImportedModel:
+    """Read the model with the frontend of that name.
+
+    Raises:
+        UsageError: there is no such frontend, or it does not read folders.
+        ImportModelError: the file is damaged.
+    """
+    path = request.model
     context = make_context()
     progress(Progress("import", path.name))
-    mlir = request.frontend is None and path.is_file() and is_mlir(path)
-    if mlir and not _claimed(path, plugins):
+    if name is None and portable.is_module_file(path):
+        return portable.load(path, context)
+    if name is None:
         model = load_mlir(path, context)
         for file in request.parameters:
             load_safetensors(file, model.parameters)
@@ -129,7 +172,6 @@ def import_model(
             _declare_missing_parameters(model)
         _require_parameters(model, path)
         return model
-    name = request.frontend or find_frontend(path, plugins)
     options = ImportOptions(
         extra=request.frontend_options, progress=lambda text: progress(Progress("import", text))
     )
@@ -208,21 +250,23 @@ def _require_parameters(model: ImportedModel, path: Path) -> None:
 def run_phases(
     module: ir.Module, state: CompilationState, phases: list[str], plugins: Plugins
 ) -> int:
-    """Run the phases with what plugins add; return the operations after the ``input`` phase."""
+    """Run the phases with what plugins add; return the operations after the first of them."""
 
     def observe(event: PassEvent) -> None:
         plugins.call("iree_observe_pass", event=event)
 
     operations = 0
-    for phase in phases:
+    for number, phase in enumerate(phases):
         state.phase = phase
         state.progress(Progress(phase))
         passes = PHASES[phase](state)
         plugins.call("iree_register_passes", phase=phase, passes=passes)
         plugins.call("iree_configure_pipeline", target=state.target, phase=phase, passes=passes)
         PassManager(passes, observe).run(module, state)
-        if phase == "input":
+        if number == 0:
             operations = _count_operations(module)
+        if phase == portable.TAKEN_AFTER and state.options.embed_ir != "off":
+            state.portable_ir = portable.take(module)
     for info in plugins.infos("plugin"):
         if info.state in ("broken", "refused"):
             state.note(f"plugin {info.name} was left out", why=info.cause)
@@ -245,17 +289,55 @@ def _count_operations(module: ir.Module) -> int:
     return count
 
 
-def _write_module(request: CompileRequest, state: CompilationState, plugins: Plugins) -> None:
+def _versions(plugins: Plugins, used: set[tuple[Role, str | None]]) -> dict[str, str]:
+    """Return distributions and versions of the chosen plugins and of those that add hooks."""
+    return {
+        info.distribution: info.version
+        for info in plugins.infos()
+        if info.state == "loaded" and (info.role == "plugin" or (info.role, info.name) in used)
+    }
+
+
+def _write_module(
+    request: CompileRequest, state: CompilationState, versions: dict[str, str]
+) -> None:
     from iree_core.modulefile.writer import VariantSource, write_module
 
     if state.program is None:
         raise CompileError("The phase vm left no program; a plugin may have replaced its passes.")
-    versions = {
-        info.distribution: info.version for info in plugins.infos() if info.state == "loaded"
-    }
     target = state.target
     variant = VariantSource(target.backend, target.spec, state.program, state.executable)
-    write_module(request.output, [variant], state.constants, versions=versions)
+    write_module(
+        request.output, [variant], state.constants, versions=versions, ir=_embedded_ir(state)
+    )
+
+
+def _embedded_ir(state: CompilationState) -> bytes:
+    """Return the IR to write into the module file, empty if none is wanted or it is large.
+
+    Raises:
+        CompileError: it was asked for and cannot be had.
+    """
+    from iree_core.modulefile.embedded import compress, is_small
+
+    taken, wanted = state.portable_ir, state.options.embed_ir == "on"
+    if taken is None:
+        if wanted:
+            raise CompileError(
+                f"The IR cannot be embedded: phase {portable.TAKEN_AFTER} did not run.",
+                hint="Leave --from-phase out.",
+            )
+        return b""
+    missing = taken.keys - {part.key for part in state.constants.segments}
+    if missing:
+        if wanted:
+            raise CompileError(
+                f"The IR cannot be embedded: the program does not use {sorted(missing)[0]!r}."
+            )
+        return b""
+    content = compress(taken.bytecode)
+    code = len(state.executable.data) if state.executable else 0
+    return content if wanted or is_small(len(content), state.constants.size + code) else b""
 
 
 def _to_text(module: ir.Module, state: CompilationState) -> str:

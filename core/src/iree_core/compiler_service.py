@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from iree_core.errors import CompileError, IreeError, UsageError
 from iree_core.output_files import complete_file
-from iree_core.passes.state import CompileOptions, FallbackPolicy, Note, Progress
+from iree_core.passes.state import CompileOptions, EmbedPolicy, FallbackPolicy, Note, Progress
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -147,6 +147,7 @@ def compile(
     target: str | None = None,
     opt_level: int = 3,
     fallback: FallbackPolicy = "warn",
+    embed_ir: EmbedPolicy = "auto",
     compile_to: str | None = None,
     from_phase: str | None = None,
     dump_dir: str | os.PathLike[str] | None = None,
@@ -158,7 +159,7 @@ def compile(
     """Compile a model.
 
     Args:
-        model: path of a model or ``.mlir`` file, the content of one, or an object with
+        model: path of a model, ``.mlir`` or module file, the content of one, or an object with
             ``SerializeToString()`` such as an ``onnx.ModelProto``.
         output: where to write the module; None for a temporary file that the result owns.
         frontend: who reads the model; None to find out from the content.
@@ -169,6 +170,8 @@ def compile(
         opt_level: 0 (compile fast) to 3 (run fast).
         fallback: what to do where a dispatch leaves the fast path: ``error``, ``warn`` (name it
             in the report) or ``allow`` (count it).
+        embed_ir: whether the module carries a portable copy of its IR, from which it can be
+            compiled again for another target: ``on``, ``off``, or ``auto`` (where it is small).
         compile_to: stop after this phase; the result is then MLIR text.
         from_phase: start with this phase, for MLIR that an earlier run printed.
         dump_dir: write the IR after every pass into this folder.
@@ -187,12 +190,15 @@ def compile(
         raise UsageError(f"Optimisation level {opt_level} is none of 0, 1, 2, 3.")
     if fallback not in ("error", "warn", "allow"):
         raise UsageError(f"Fallback policy {fallback!r} is none of error, warn, allow.")
+    if embed_ir not in ("auto", "on", "off"):
+        raise UsageError(f"Embedding of IR {embed_ir!r} is none of auto, on, off.")
     options = CompileOptions(
         opt_level=opt_level,
         compile_to=compile_to,
         from_phase=from_phase,
         dump_dir=Path(dump_dir).resolve() if dump_dir is not None else None,
         fallback=fallback,
+        embed_ir=embed_ir,
         threads=threads,
         timeout=timeout,
     )

@@ -88,6 +88,24 @@ class PackedLayout:
         plain = PackedLayout((*self.order, array.ndim), self.tile_dim, self.tile)
         return np.ascontiguousarray(np.swapaxes(plain.pack(moved), -1, -2))
 
+    def unpack(self, stored: NDArray, shape: tuple[int, ...]) -> NDArray:
+        """Return the array of logical ``shape`` that :meth:`pack` stored as ``stored``."""
+        if self.group is not None:
+            return self._unpack_groups(stored, shape)
+        _, *others, _ = self.storage_shape(shape)
+        moved = np.moveaxis(stored, 0, -2).reshape(*others, -1)[..., : shape[self.tile_dim]]
+        return np.transpose(moved, np.argsort((*self.order, self.tile_dim)))
+
+    def _unpack_groups(self, stored: NDArray, shape: tuple[int, ...]) -> NDArray:
+        assert self.group is not None
+        dim, size = self.group
+        groups = -(-shape[dim] // size)
+        plain = PackedLayout((*self.order, len(shape)), self.tile_dim, self.tile)
+        split = (*shape[:dim], groups, *shape[dim + 1 :], size)
+        moved = np.moveaxis(plain.unpack(np.swapaxes(stored, -1, -2), split), -1, dim + 1)
+        padded = moved.reshape(*shape[:dim], groups * size, *shape[dim + 1 :])
+        return padded[(slice(None),) * dim + (slice(shape[dim]),)]
+
     def to_attribute_text(self) -> str:
         """Return the MLIR text of the encoding attribute."""
         order = ", ".join(str(d) for d in self.order)

@@ -242,10 +242,11 @@ def choose_variant(file: ModuleFile, device: Device) -> Variant:
         if reason is None:
             return variant
         reasons.append(f"{variant.executable.target}: {reason}")
+    how = "`iree compile FILE.vmfb --target NAME -o OUT.vmfb` makes it from the IR in the module."
     raise ModuleFileError(
         f"The module does not run on {device.name}: {'; '.join(reasons) or 'it holds no code'}.",
         where=file.origin,
-        hint="Compile it for this device with `iree compile --target`.",
+        hint=how if file.ir_nbytes else "Compile the model with --target for this device.",
     )
 
 

@@ -28,17 +28,40 @@ from iree_core.vm.program import (
 @click.command("inspect", short_help="Show what is in a module file.")
 @click.argument("module", type=click.Path(path_type=Path))
 @click.option("-v", "--verbose", is_flag=True, help="Show every command and instruction.")
-def inspect_command(module: Path, verbose: bool) -> None:
+@click.option("--ir", is_flag=True, help="Print the embedded IR instead.")
+def inspect_command(module: Path, verbose: bool, ir: bool) -> None:
     """Show what is in MODULE: functions, targets, data, the memory plan and its peak."""
     opened = ModuleFile.open(module)
+    if ir:
+        print(_embedded_ir(opened, module), end="")
+        return
     made = ", ".join(f"{name} {version}" for name, version in dict(opened.versions).items())
     print(f"{module}: {format_size(module.stat().st_size)}, made with {made}")
     print("\nFunctions")
     for signature in opened.functions:
         print(f"  {describe(signature)}")
     _print_data(opened)
+    print(f"\nIR: {_describe_ir(opened)}")
     for variant in opened.variants:
         _print_variant(opened, variant, verbose)
+
+
+def _describe_ir(module: ModuleFile) -> str:
+    if not module.ir_nbytes:
+        return "not embedded"
+    return (
+        f"{format_size(module.ir_nbytes)}; `iree inspect --ir` prints it, "
+        "`iree compile FILE --target` lowers it for another target"
+    )
+
+
+def _embedded_ir(module: ModuleFile, path: Path) -> str:
+    """Return the IR in a module file as text; the compiler decodes it in a process of its own."""
+    from iree_core.compiler_service import compile
+
+    module.ir()  # says what is wrong before the compiler is started
+    printed = compile(path, compile_to="input")
+    return printed.path.read_text()
 
 
 def describe(signature: Signature) -> str:

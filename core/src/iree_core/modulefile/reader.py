@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from iree_core import dtypes
 from iree_core.errors import ModuleFileError
 from iree_core.modulefile.data import ALIGNMENT, FORMAT_VERSION
+from iree_core.modulefile.embedded import decompress
 from iree_core.modulefile.flatbuffer import IDENTIFIER, Cursor, Table, damaged
 from iree_core.modulefile.foreign import describe
 from iree_core.vm import bytecode, verify
@@ -134,9 +135,32 @@ class ModuleFile:
         return data
 
     @property
-    def ir(self) -> memoryview:
-        """Portable MLIR of the model; empty if it was not embedded."""
-        return self._ir
+    def ir_nbytes(self) -> int:
+        """Bytes that the embedded IR takes in the file; 0 if there is none."""
+        return len(self._ir)
+
+    def ir(self) -> bytes:
+        """Return the embedded IR, MLIR bytecode; nothing reads it before.
+
+        Its weights are :attr:`parameters`; :mod:`iree_core.passes.portable` lowers it again.
+
+        Raises:
+            ModuleFileError: none was embedded, or it is damaged.
+        """
+        if not self._ir:
+            raise ModuleFileError(
+                "The module holds no copy of its IR.",
+                where=self.origin,
+                hint="Compile the model it was made from, or with --embed-ir=on next time.",
+            )
+        try:
+            return decompress(self._ir)
+        except ModuleFileError as error:
+            raise ModuleFileError(error.what, where=self.origin, hint=error.hint) from None
+
+    def read(self, parameter: Parameter) -> memoryview:
+        """Return the bytes of one of :attr:`parameters`."""
+        return self._data[parameter.offset : parameter.offset + parameter.nbytes]
 
     def image(self, variant: Variant) -> memoryview:
         """Return a variant's executable image.

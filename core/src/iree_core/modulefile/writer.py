@@ -57,7 +57,7 @@ def write_module(
         data: the read-only data all programs share.
         name: the module's name.
         versions: what it was made with, e.g. plugins; ``iree-core`` is added.
-        ir: portable MLIR of the model, to lower it again for other targets.
+        ir: portable MLIR of the model as :mod:`iree_core.modulefile.embedded` compresses it.
 
     Raises:
         CompileError: the file cannot be written.

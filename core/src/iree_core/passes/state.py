@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from iree_core.interfaces import Backend, Executable, Target
     from iree_core.modulefile.data import DataSection
     from iree_core.params import ParameterStore
+    from iree_core.passes.portable import PortableIr
     from iree_core.vm.program import Program
 
 FallbackPolicy = Literal["error", "warn", "allow"]
+EmbedPolicy = Literal["auto", "on", "off"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class CompileOptions:
         fallback: what to do where a dispatch leaves the fast path: fail, name it, or count it.
         threads: processes that compile dispatches; 0 for one per processor.
         timeout: seconds the whole compilation may take.
+        embed_ir: whether the module holds a portable copy of the IR; ``auto``: where it is small.
         dispatch_timeout: seconds one dispatch may take before it is retried or given up.
     """
 
@@ -43,6 +46,7 @@ class CompileOptions:
     fallback: FallbackPolicy = "warn"
     threads: int = 0
     timeout: float = 3600.0
+    embed_ir: EmbedPolicy = "auto"
     dispatch_timeout: float = 120.0
 
 
@@ -100,6 +104,7 @@ class CompilationState:
             is equal share one.
         executable: all kernels, linked; filled by ``executables``.
         program: the host program; filled by ``vm``.
+        portable_ir: a copy of the IR, taken by :mod:`iree_core.passes.portable`.
     """
 
     parameters: ParameterStore
@@ -117,6 +122,7 @@ class CompilationState:
     entries: dict[str, int] = field(default_factory=dict)
     executable: Executable | None = None
     program: Program | None = None
+    portable_ir: PortableIr | None = None
 
     def __post_init__(self) -> None:
         from iree_core.modulefile.data import DataSection
