@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import json
 import os
 import pickle
 import signal
@@ -226,6 +227,7 @@ def main() -> None:
     parser.add_argument("--missing", action="store_true", help="cases that are not recorded")
     parser.add_argument("--write", action="store_true", help="record each case that passes")
     parser.add_argument("--part", default="0/1", help="I/N: every Nth case from the Ith on")
+    parser.add_argument("--outcomes", type=Path, help="write what is wrong with each case as JSON")
     parser.add_argument("names", nargs="*")
     arguments = parser.parse_args()
     known = recorded(arguments.suite) if arguments.missing else ()
@@ -241,6 +243,8 @@ def main() -> None:
             record(arguments.suite, name)
 
     outcomes = run(arguments.suite, names[first::step], finished)
+    if arguments.outcomes is not None:
+        arguments.outcomes.write_text(json.dumps(outcomes))
     passed = sum(problem is None for problem in outcomes.values())
     print(f"{passed} of {len(outcomes)} pass ({100 * passed / max(len(outcomes), 1):.1f} %)")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -80,3 +81,37 @@ def test_damage_is_reported() -> None:
             read_exported(bytes(damaged), "f")
         except ImportModelError as error:
             assert "damaged" in str(error) or "effects" in str(error)
+
+
+_COMPILE = """
+import os, sys
+from pathlib import Path
+
+from iree_core.compile_worker import compile_model
+from iree_core.compiler_service import CompileRequest
+from iree_core.passes.state import CompileOptions
+
+fork, forks = os.fork, []
+
+def watched():
+    forks.append((len(os.listdir("/proc/self/task")), "jax" in sys.modules))
+    return fork()
+
+os.fork = watched
+model, folder = Path(sys.argv[1]), Path(sys.argv[2])
+request = CompileRequest(model, None, {}, None, CompileOptions(), folder / "m.vmfb", folder)
+compile_model(request, lambda _: None)
+print(*forks)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
+def test_the_compiler_forks_without_threads_and_without_jax(tmp_path: Path) -> None:
+    whole = export.export(jax.jit(jnp.linalg.cholesky), platforms=["cpu"])(np.eye(3))
+    (tmp_path / "model").write_bytes(whole.serialize())
+    command = [sys.executable, "-c", _COMPILE, tmp_path / "model", tmp_path]
+    # numpy's OpenBLAS has threads and prepares for forks.
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith("(1, False)") and "True" not in ended.stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import jax.scipy.optimize
 import numpy as np
 from tests.jax.cases.registry import FLOATS, add, array, positive, short
 

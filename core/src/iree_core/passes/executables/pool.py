@@ -3,10 +3,15 @@
 MLIR and LLVM can abort or loop on unusual input, and MLIR holds the GIL. A child costs a fork of
 a process that has everything imported, and takes job after job; one that dies or exceeds its
 time costs the job it was given.
+
+The process that forks is the compile worker: one thread, no framework. A child of a process with
+threads must not touch what they may hold locked; so a child runs ``work`` and nothing else, leaves
+the objects it inherits alone (no finaliser of theirs runs) and ends without clean-up.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import time
@@ -112,6 +117,7 @@ class ForkPool(Generic[Job, Result]):
 
     def _serve(self, pipe: Connection) -> None:
         """Work until the parent closes the pipe; never returns into the parent's code."""
+        gc.freeze()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         status = 0
         try:
