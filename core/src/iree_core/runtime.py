@@ -25,7 +25,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from iree_core import dtypes
 from iree_core.errors import DeviceError, InvocationError, IreeError, UsageError
-from iree_core.hal import BufferView, Device, Driver
+from iree_core.hal import BufferView, Device, Driver, dlpack
 from iree_core.hal.registry import choose_device, open_device, parse_device
 from iree_core.modulefile import ModuleFile
 from iree_core.plugins import installed
@@ -255,7 +255,7 @@ class DeviceArray(NDArrayOperatorsMixin):
         return self.to_host().__dlpack__(**options)
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        return (1, 0)
+        return dlpack.HOST_DEVICE if self._view is None else self._view.__dlpack_device__()
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.to_host())

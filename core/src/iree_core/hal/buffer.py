@@ -48,6 +48,14 @@ class Buffer(ABC):
         """Return the range itself if the host can address it, else None."""
         return None
 
+    def dlpack_place(self) -> tuple[tuple[int, int], int] | None:
+        """Return where other libraries on the device find the first byte.
+
+        That is the device in the terms of DLPack (kind and number), and the address there; None
+        if they can only have a copy in host memory.
+        """
+        return None
+
 
 class BufferView:
     """A dense row-major tensor in device memory, complete once ``fence`` is reached.
@@ -108,10 +116,18 @@ class BufferView:
         return np.array(self.to_host(), dtype=dtype, copy=copy)
 
     def __dlpack__(self, **options: Any) -> Any:
-        return dlpack.export(self._bytes(), self.dtype, self.shape, **options)
+        place = self.buffer.dlpack_place()
+        if place is None or options.get("dl_device") == dlpack.HOST_DEVICE:
+            return dlpack.export(self._bytes(), self.dtype, self.shape, **options)
+        device, address = place
+        if options.get("dl_device") not in (None, device) or options.get("copy"):
+            raise BufferError("The tensor can be shared on its own device, or copied to the host.")
+        self.wait()
+        return dlpack.share(device, address + self.offset, self.buffer, self.dtype, self.shape)
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        return dlpack.HOST_DEVICE
+        place = self.buffer.dlpack_place()
+        return dlpack.HOST_DEVICE if place is None else place[0]
 
     def __len__(self) -> int:
         return self.shape[0]

@@ -10,7 +10,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,20 @@ class Allocator(ABC):
         Where the device can address host memory, the buffer refers to ``data``, keeps it alive
         and must not be written by the host meanwhile; else it is a copy.
         """
+
+    def import_tensor(self, source: Any) -> tuple[Buffer, str, tuple[int, ...]] | None:
+        """Return the memory of another library's tensor, its element type and shape.
+
+        Args:
+            source: an object with ``__dlpack__``.
+
+        Returns:
+            None if the tensor is not in memory that only this device can address.
+
+        Raises:
+            InvocationError: it is, but is not dense or has a type without a name here.
+        """
+        return None
 
     def owns(self, buffer: Buffer) -> bool:
         """Tell whether ``buffer`` can be bound on this device as it is."""

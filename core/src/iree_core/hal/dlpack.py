@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -102,19 +103,26 @@ def export(data: NDArray[np.uint8], dtype: str, shape: tuple[int, ...], **option
         raise BufferError("The tensor is in host memory.")
     if options.get("copy"):
         data = data.copy()
+    return share(HOST_DEVICE, data.ctypes.data, data, dtype, shape)
+
+
+def share(
+    device: tuple[int, int], address: int, owner: Any, dtype: str, shape: tuple[int, ...]
+) -> Any:
+    """Return the capsule of a dense tensor at ``address`` of a device, which keeps ``owner``."""
     delete, drop_capsule = _callbacks()
     code, bits = dtypes.to_dlpack(dtype)
     dims = (ctypes.c_int64 * len(shape))(*shape)
     managed = _DLManagedTensor()
     tensor = managed.tensor
-    tensor.data = data.ctypes.data
-    tensor.device_type, tensor.device_id = HOST_DEVICE
+    tensor.data = address
+    tensor.device_type, tensor.device_id = device
     tensor.ndim, tensor.shape = len(shape), dims
     tensor.code, tensor.bits, tensor.lanes = code, bits, 1
     managed.deleter = ctypes.cast(delete, ctypes.c_void_p)
-    address = ctypes.addressof(managed)
-    _exported[address] = (managed, dims, data)
-    return _capsule_new(address, _NAME, ctypes.cast(drop_capsule, ctypes.c_void_p))
+    place = ctypes.addressof(managed)
+    _exported[place] = (managed, dims, owner)
+    return _capsule_new(place, _NAME, ctypes.cast(drop_capsule, ctypes.c_void_p))
 
 
 class _Owner:
@@ -126,6 +134,68 @@ class _Owner:
     def __del__(self) -> None:
         if self._managed.deleter:
             _DELETER(self._managed.deleter)(self._address)
+
+
+@dataclass(frozen=True)
+class ForeignTensor:
+    """A tensor of another library; its memory lives as long as this.
+
+    Attributes:
+        address: of its first element, on its device.
+        dtype: element type by its name in signatures.
+        shape: the dimensions.
+        strides: steps between elements, in elements.
+        owner: what gives the tensor back.
+    """
+
+    address: int
+    dtype: str
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    owner: Any
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the elements in bytes."""
+        return math.prod(self.shape) * dtypes.itemsize(self.dtype)
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether the elements lie in row-major order without gaps."""
+        step = 1
+        for dim, stride in zip(reversed(self.shape), reversed(self.strides), strict=True):
+            if dim != 1 and stride != step:
+                return math.prod(self.shape) == 0
+            step *= dim
+        return True
+
+
+def take(source: Any, **options: Any) -> ForeignTensor:
+    """Return the tensor of any object with ``__dlpack__``, wherever it is.
+
+    Args:
+        source: the object.
+        options: for its ``__dlpack__``, such as the stream that will use the tensor.
+
+    Raises:
+        InvocationError: a type without a name here, or one whose elements share bytes.
+    """
+    capsule = source.__dlpack__(**options)
+    address = _capsule_pointer(capsule, _NAME)
+    managed = _DLManagedTensor.from_address(address)
+    _capsule_rename(capsule, _USED)
+    owner = _Owner(managed, address)
+    tensor = managed.tensor
+    shape = tuple(tensor.shape[axis] for axis in range(tensor.ndim))
+    dtype = dtypes.from_dlpack(tensor.code, tensor.bits) if tensor.lanes == 1 else None
+    if dtype is None:
+        raise InvocationError(
+            f"There is no element type for DLPack code {tensor.code} with {tensor.bits} bits."
+        )
+    if tensor.bits < 8 and tensor.ndim:
+        raise InvocationError(f"Packed {dtype} tensors cannot be passed; use one byte each.")
+    start = (tensor.data or 0) + tensor.byte_offset
+    return ForeignTensor(start, dtype, shape, tuple(_strides(tensor, shape)), owner)
 
 
 def import_tensor(source: Any) -> tuple[NDArray[np.uint8], str, tuple[int, ...]]:
@@ -143,33 +213,19 @@ def import_tensor(source: Any) -> tuple[NDArray[np.uint8], str, tuple[int, ...]]
             f"The tensor is on a device (DLPack device {device}), not in host memory.",
             hint="Move it to the host first, e.g. x.cpu().",
         )
-    capsule = source.__dlpack__()
-    address = _capsule_pointer(capsule, _NAME)
-    managed = _DLManagedTensor.from_address(address)
-    _capsule_rename(capsule, _USED)
-    owner = _Owner(managed, address)
-    tensor = managed.tensor
-    shape = tuple(tensor.shape[axis] for axis in range(tensor.ndim))
-    dtype = dtypes.from_dlpack(tensor.code, tensor.bits) if tensor.lanes == 1 else None
-    if dtype is None:
-        raise InvocationError(
-            f"There is no element type for DLPack code {tensor.code} with {tensor.bits} bits."
-        )
-    size = dtypes.itemsize(dtype)
-    if tensor.bits < 8 and tensor.ndim:
-        raise InvocationError(f"Packed {dtype} tensors cannot be passed; use one byte each.")
-    start = (tensor.data or 0) + tensor.byte_offset
-    strides = _strides(tensor, shape)
-    extent = sum((dim - 1) * step for dim, step in zip(shape, strides, strict=True)) + 1
+    tensor = take(source)
+    shape, size = tensor.shape, dtypes.itemsize(tensor.dtype)
     if math.prod(shape) == 0:
-        return np.empty(0, np.uint8), dtype, shape
-    if any(step < 0 for step in strides):
+        return np.empty(0, np.uint8), tensor.dtype, shape
+    if any(step < 0 for step in tensor.strides):
         raise InvocationError("The tensor has negative strides.", hint="Copy it first.")
-    memory = (ctypes.c_uint8 * (extent * size)).from_address(start)
-    memory._owner = owner  # lives as long as the memory is used
+    extent = sum((dim - 1) * step for dim, step in zip(shape, tensor.strides, strict=True)) + 1
+    memory = (ctypes.c_uint8 * (extent * size)).from_address(tensor.address)
+    memory._owner = tensor.owner  # lives as long as the memory is used
     elements = np.frombuffer(memory, np.dtype(f"V{size}"))
-    view = np.lib.stride_tricks.as_strided(elements, shape, [step * size for step in strides])
-    return np.ascontiguousarray(view).reshape(-1).view(np.uint8), dtype, shape
+    strides = [step * size for step in tensor.strides]
+    view = np.lib.stride_tricks.as_strided(elements, shape, strides)
+    return np.ascontiguousarray(view).reshape(-1).view(np.uint8), tensor.dtype, shape
 
 
 def _strides(tensor: _DLTensor, shape: tuple[int, ...]) -> list[int]:

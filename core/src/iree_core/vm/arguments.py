@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -76,6 +76,14 @@ class Argument:
                 self._mismatch(value.dtype, value.shape)
             self._check_shape(value.shape)
             return value.buffer, value.shape
+        if not isinstance(value, np.ndarray | BufferView) and hasattr(value, "__dlpack_device__"):
+            found = self._guard(device.allocator.import_tensor, value)
+            if found is not None:
+                buffer, dtype, shape = found
+                if dtype != self._dtype:
+                    self._mismatch(dtype, shape)
+                self._check_shape(shape)
+                return buffer, shape
         data, shape = self.to_bytes(value)
         return device.allocator.import_host(data), shape
 
@@ -88,17 +96,21 @@ class Argument:
         if hasattr(value, "to_host"):
             return self._take_numpy(value.to_host())
         if hasattr(value, "__dlpack__"):
-            try:
-                return dlpack.import_tensor(value)
-            except IreeError as error:
-                raise InvocationError(
-                    f"{self._title()}: {error.what}", where=self._where, hint=error.hint
-                ) from None
-            except Exception as error:  # whatever the other library raises
-                raise InvocationError(
-                    f"{self._title()} does not give its data: {error}", where=self._where
-                ) from error
+            return self._guard(dlpack.import_tensor, value)
         return self._take_numpy(self._convert(value))
+
+    def _guard(self, take: Callable[[Any], Any], value: Any) -> Any:
+        """Call ``take(value)``, which asks another library, and say what went wrong."""
+        try:
+            return take(value)
+        except IreeError as error:
+            raise InvocationError(
+                f"{self._title()}: {error.what}", where=self._where, hint=error.hint
+            ) from None
+        except Exception as error:  # whatever the other library raises
+            raise InvocationError(
+                f"{self._title()} does not give its data: {error}", where=self._where
+            ) from error
 
     def _take_numpy(self, array: NDArray) -> tuple[NDArray[np.uint8], str, tuple[int, ...]]:
         dtype = dtypes.from_numpy(array.dtype)
