@@ -1,0 +1,324 @@
+"""The CUDA driver: devices, their streams, and the order of submissions.
+
+Option of a device: ``timeout`` (seconds after which a submission counts as hung, default 600).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from iree_backend_cuda import cu
+from iree_backend_cuda.commands import CudaCommandBuffer
+from iree_backend_cuda.devices import PhysicalDevice, physical_devices
+from iree_backend_cuda.executable import CudaExecutable
+from iree_backend_cuda.image import FORMAT
+from iree_backend_cuda.memory import CudaAllocator, CudaBuffer, Heap, Staging
+from iree_backend_cuda.sync import CudaSemaphore, Event, make_event
+from iree_core import hal
+from iree_core.errors import DeviceError, ModuleFileError, UsageError
+from iree_core.vm.program import CommandList
+
+_TIMEOUT = 600.0
+
+
+class CudaDevice(hal.Device):
+    """One CUDA device: a stream for kernels and one for transfers.
+
+    Attributes:
+        physical: what it is.
+        stream: the stream of kernels.
+        capture_stream: a stream that only records graphs.
+        heap, staging: its memory and the way there.
+        timeout: seconds after which work counts as hung.
+        error: why it cannot be used any more.
+    """
+
+    def __init__(self, physical: PhysicalDevice, timeout: float) -> None:
+        """Open the device.
+
+        Raises:
+            DeviceError: it does not open.
+        """
+        if physical.unusable is not None:
+            raise DeviceError(f"The device {physical.name} is unusable: {physical.unusable}.")
+        self.name = "cuda"
+        self.description = f"{physical.name} (sm_{physical.arch})"
+        self.api, self.physical, self.timeout = cu.api(), physical, timeout
+        self.error: DeviceError | None = None
+        self._lock = threading.RLock()
+        self._events: list[int] = []
+        self._uploads: list[tuple[Event, CudaBuffer]] = []
+        self._pending: deque[tuple[Event, tuple[Any, ...]]] = deque()
+        context = ctypes.c_void_p()
+        try:
+            # The primary context is the one that torch and others use: they can share memory.
+            self.api.DevicePrimaryCtxRetain(cu.pointer(context), physical.handle)
+        except cu.CudaError as error:
+            raise DeviceError(
+                f"{self.description} does not open: {error.what}", hint=error.hint
+            ) from error
+        self._context = context.value
+        self.stream = self.create_stream_handle()
+        self.capture_stream = self.create_stream_handle()
+        self.heap = Heap(self)
+        self.staging = Staging(self)
+        self.allocator = CudaAllocator(self)
+
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        """Make the device's context that of this thread for a while."""
+        self.guarded(self.api.CtxPushCurrent_v2, self._context)
+        try:
+            yield
+        finally:
+            before = ctypes.c_void_p()
+            self.guarded(self.api.CtxPopCurrent_v2, cu.pointer(before))
+
+    # What can go wrong with the whole device.
+
+    def fail(self, error: DeviceError) -> DeviceError:
+        """Make everything on this device raise ``error`` from now on."""
+        self.error = self.error or error
+        return self.error
+
+    def guarded(self, function: Any, *arguments: Any) -> int:
+        """Call a function of the API; a lost device stays lost."""
+        try:
+            return int(function(*arguments))
+        except cu.CudaError as error:
+            if error.fatal:
+                lost = DeviceError(f"{self.description} is lost: {error.what}", hint=error.hint)
+                raise self.fail(lost) from error
+            raise
+
+    # The device's methods.
+
+    def accepts(self, format: str, target: str) -> str | None:
+        """Return None if ``format`` is PTX for this device or an older one."""
+        if format != FORMAT:
+            return f"{self.name} runs {FORMAT}, not {format}"
+        arch = target.removeprefix("sm_")
+        if arch.isdecimal() and int(arch) > self.physical.arch:
+            return f"it is for {target}, and {self.description} is older"
+        return None
+
+    def load_executable(
+        self, data: memoryview, entries: Sequence[tuple[str, int]], *, format: str
+    ) -> CudaExecutable:
+        """Load every kernel."""
+        reason = self.accepts(format, "")
+        if reason:
+            raise ModuleFileError(f"The executable does not run here: {reason}.")
+        return CudaExecutable(self, data, entries)
+
+    def record(self, commands: CommandList, executable: hal.Executable | None) -> CudaCommandBuffer:
+        """Check ``commands``; they are recorded when their operands are known."""
+        assert executable is None or isinstance(executable, CudaExecutable)
+        return CudaCommandBuffer(self, commands, executable)
+
+    def create_semaphore(self, initial: int = 0) -> CudaSemaphore:
+        """Return a timeline semaphore."""
+        return CudaSemaphore(self, initial)
+
+    def submit(
+        self,
+        commands: hal.CommandBuffer,
+        buffers: Sequence[hal.Buffer],
+        params: Sequence[int],
+        *,
+        wait: Sequence[hal.Timepoint] = (),
+        signal: Sequence[hal.Timepoint] = (),
+    ) -> None:
+        """Hand the work to the stream, now or when the last of ``wait`` is on its way."""
+        if self.error is not None:
+            raise self.error
+        if len(buffers) != commands.slots or len(params) != commands.params:
+            raise DeviceError(
+                f"The command buffer takes {commands.slots} buffers and {commands.params} "
+                f"parameters, not {len(buffers)} and {len(params)}."
+            )
+        assert isinstance(commands, CudaCommandBuffer)
+        own = [buffer for buffer in buffers if self.allocator.owns(buffer)]
+        if len(own) != len(buffers):
+            raise DeviceError(f"A buffer is not in the memory of {self.description}.")
+        signals = [(s, v) for s, v in signal if isinstance(s, CudaSemaphore) and s.device is self]
+        if len(signals) != len(signal):
+            raise DeviceError("A submission signals a semaphore of another device.")
+        for semaphore, value in wait:
+            if not isinstance(semaphore, CudaSemaphore):
+                semaphore.wait(value)  # another kind of device: the host waits for it
+        waits = [(s, v) for s, v in wait if isinstance(s, CudaSemaphore)]
+        _Submission(self, commands, own, tuple(params), waits, signals).start()  # type: ignore[arg-type]
+
+    def execute(
+        self,
+        commands: CudaCommandBuffer,
+        buffers: Sequence[CudaBuffer],
+        params: Sequence[int],
+        waits: Sequence[Event],
+        signals: Sequence[tuple[CudaSemaphore, int]],
+    ) -> None:
+        """Put work into the stream behind events of this device or others."""
+        with self._lock, self.current():
+            recording = commands.recording(buffers, params)
+            for event in (*waits, *(event for event, _ in self._uploads)):
+                if event.stream != self.stream:  # its own work is in order already
+                    self.guarded(self.api.StreamWaitEvent, self.stream, event.handle, 0)
+            recording.run(self.stream)
+            done = Event(self)
+            done.record(self.stream)
+            held = (recording, commands, tuple(buffers), tuple(waits), tuple(self._uploads))
+            self._uploads.clear()
+            self._pending.append((done, held))
+        for semaphore, value in signals:
+            semaphore.promise(value, done)
+        if not signals:
+            self.collect()
+
+    def order_after(self, event: Event, buffer: CudaBuffer) -> None:
+        """Let later submissions wait for an upload, and keep its buffer meanwhile."""
+        with self._lock:
+            self._uploads.append((event, buffer))
+
+    def collect(self) -> None:
+        """Let go of what finished submissions used."""
+        finished = []
+        with self._lock:
+            while self._pending and (self.error is not None or self._pending[0][0].reached()):
+                finished.append(self._pending.popleft())
+
+    # Objects of the API.
+
+    def create_stream_handle(self) -> int:
+        """Return a fresh CUstream, which lives as long as the device."""
+        made = ctypes.c_void_p()
+        with self.current():
+            self.guarded(self.api.StreamCreate, cu.pointer(made), cu.STREAM_NON_BLOCKING)
+        assert made.value is not None
+        return made.value
+
+    def take_event(self) -> int:
+        """Return an event that nobody uses."""
+        with self._lock:
+            if self._events:
+                return self._events.pop()
+        with self.current():
+            return make_event(self)
+
+    def give_back_event(self, handle: int) -> None:
+        """Keep an event for the next to ask."""
+        with self._lock:
+            self._events.append(handle)
+
+
+class _Submission:
+    """Work that goes to the stream when everything it waits for is on its way."""
+
+    def __init__(
+        self,
+        device: CudaDevice,
+        commands: CudaCommandBuffer,
+        buffers: Sequence[CudaBuffer],
+        params: tuple[int, ...],
+        waits: Sequence[tuple[CudaSemaphore, int]],
+        signals: Sequence[tuple[CudaSemaphore, int]],
+    ) -> None:
+        self._device, self._commands, self._buffers = device, commands, buffers
+        self._params, self._waits, self._signals = params, waits, signals
+        self._lock = threading.Lock()
+        self._outstanding = len(waits) + 1
+
+    def start(self) -> None:
+        """Ask every wait to report, then go if all have.
+
+        Raises:
+            DeviceError: the work went to the device at once, and was refused.
+        """
+        for semaphore, value in self._waits:
+            semaphore.on_promised(value, self._reached)
+        failure = self._count()
+        if failure is not None:
+            raise failure
+
+    def _reached(self) -> None:
+        failure = self._count()
+        if failure is not None:
+            for semaphore, _ in self._signals:
+                semaphore.fail(failure)
+
+    def _count(self) -> DeviceError | None:
+        with self._lock:
+            self._outstanding -= 1
+            if self._outstanding:
+                return None
+        try:
+            events = [semaphore.event(value) for semaphore, value in self._waits]
+            waits = [event for event in events if event is not None]
+            self._device.execute(self._commands, self._buffers, self._params, waits, self._signals)
+        except DeviceError as error:
+            return error
+        return None
+
+
+class CudaDriver(hal.Driver):
+    """Opens the devices of the system's CUDA driver."""
+
+    name = "cuda"
+    formats = (FORMAT,)
+    rank = 2
+
+    def query_devices(self) -> list[hal.DeviceInfo]:
+        """Return all devices, saying of unusable ones why they are.
+
+        Raises:
+            DeviceError: there is no driver or no device.
+        """
+        return [
+            hal.DeviceInfo(str(number), device.description)
+            for number, device in enumerate(physical_devices())
+        ]
+
+    def create_device(self, path: str = "", options: Mapping[str, str] | None = None) -> CudaDevice:
+        """Open a device by its number; the first usable one by default."""
+        options = dict(options or {})
+        timeout = _seconds(options.pop("timeout", None))
+        if options:
+            raise UsageError(
+                f"cuda has no option {', '.join(options)}.", hint="It knows: timeout=SECONDS."
+            )
+        return CudaDevice(_choose(path), timeout)
+
+
+def _seconds(text: str | None) -> float:
+    if text is None:
+        return _TIMEOUT
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not seconds > 0:
+        raise UsageError(f"timeout is a number of seconds, not {text!r}.")
+    return seconds
+
+
+def _choose(path: str) -> PhysicalDevice:
+    devices = physical_devices()
+    if path in ("", "default"):
+        usable = [device for device in devices if device.unusable is None]
+        if usable:
+            return usable[0]
+        reasons = "; ".join(f"{device.name}: {device.unusable}" for device in devices)
+        raise DeviceError(
+            f"No CUDA device of this machine is usable ({reasons or 'there is none'})."
+        )
+    if not path.isdecimal() or int(path) >= len(devices):
+        raise DeviceError(
+            f"There is no CUDA device {path!r}; this machine has {len(devices)}.",
+            hint="`iree devices` lists them.",
+        )
+    return devices[int(path)]
