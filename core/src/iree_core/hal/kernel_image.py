@@ -5,7 +5,8 @@ then, from ``code_offset`` on, their code. An entry point's description::
 
     {"name": "kernel", "offset": 0, "size": 1234, "workgroup": 64, "scalars": 2,
      "results": 1, "scratch": false,
-     "bindings": [["mul", ["scalar", 0], ["const", 4]], ["const", 64]], "needs": ["Shader"]}
+     "bindings": [["mul", ["scalar", 0], ["const", 4]], ["const", 64]], "needs": ["Shader"],
+     "element_bytes": []}
 
 ``offset`` counts from ``code_offset``. ``bindings`` holds the bytes of every buffer as an
 expression over the scalar operands (:meth:`iree_core.expr.Expr.to_json`); the last ``results``
@@ -42,6 +43,7 @@ class Entry:
         scratch: a buffer of private memory follows the others.
         bindings: bytes of each buffer.
         needs: what the device has to have, by names that the backend and the driver share.
+        element_bytes: bytes of an element of each buffer, where the driver limits their number.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Entry:
     scratch: bool
     bindings: tuple[Expr, ...]
     needs: tuple[str, ...] = ()
+    element_bytes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,7 @@ class ImageFormat:
                     "scratch": entry.scratch,
                     "bindings": [size.to_json() for size in entry.bindings],
                     "needs": list(entry.needs),
+                    "element_bytes": list(entry.element_bytes),
                 }
             )
             offset += len(entry.code)
@@ -147,6 +151,7 @@ class ImageFormat:
             bool(one["scratch"]),
             tuple(_expression(size, scalars, 0) for size in bindings),
             tuple(str(need) for need in one["needs"]),
+            tuple(_number(size) for size in one["element_bytes"]),
         )
 
 

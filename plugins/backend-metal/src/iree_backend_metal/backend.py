@@ -85,6 +85,7 @@ class MetalBackend(Backend):
             scratch,
             kernel.sizes,
             tuple(sorted(source.needs)),
+            source.element_bytes[: len(kernel.sizes)],
         )
         return CompiledDispatch(kernel, pack_image([entry]), ENTRY)
 

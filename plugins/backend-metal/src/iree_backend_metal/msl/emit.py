@@ -38,10 +38,12 @@ class Source:
     Attributes:
         text: MSL; the kernel is called :data:`ENTRY`.
         needs: features of a device that it uses, see :mod:`iree_backend_metal.features`.
+        element_bytes: bytes of an element of each buffer.
     """
 
     text: str
     needs: frozenset[str]
+    element_bytes: tuple[int, ...]
 
 
 class Emitter:
@@ -85,7 +87,9 @@ class Emitter:
         self.set(group, "group")
         self.set(local, "local")
         self.block(block)
-        return Source(self._text(memories, len(scalars), workgroup), frozenset(self.needs))
+        text = self._text(memories, len(scalars), workgroup)
+        bytes_each = tuple(storage_type(a.type.element_type)[1] for a in memories)
+        return Source(text, frozenset(self.needs), bytes_each)
 
     def _text(self, memories: Sequence[ir.Value], scalars: int, workgroup: int) -> str:
         arguments = []

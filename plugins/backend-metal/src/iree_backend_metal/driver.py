@@ -1,0 +1,366 @@
+"""The Metal driver: devices, their queue, and timeline semaphores.
+
+Options of a device: ``timeout`` (seconds after which work counts as hung, default 600) and
+``private=1`` (tensors in private memory, which the host reaches by copies, even where it shares
+its memory with the GPU).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iree_backend_metal import framework
+from iree_backend_metal.commands import MetalCommandBuffer
+from iree_backend_metal.executable import MetalExecutable
+from iree_backend_metal.features import FAMILIES, Family
+from iree_backend_metal.image import FORMAT
+from iree_backend_metal.memory import Heap, MetalAllocator, MetalBuffer
+from iree_backend_metal.utilities import Utilities
+from iree_core import hal
+from iree_core.errors import DeviceError, ModuleFileError, UsageError
+from iree_core.vm.program import CommandList
+
+_TIMEOUT = 600.0
+_STAGING_BYTES = 32 << 20
+
+
+class MetalSemaphore(hal.Semaphore):
+    """A timeline semaphore: an MTLSharedEvent, which host and GPU signal and wait for."""
+
+    def __init__(self, device: MetalDevice, initial: int) -> None:
+        self.device = device
+        self._error: DeviceError | None = None
+        self.event = device.handle.newSharedEvent()
+        if self.event is None:
+            raise DeviceError(f"{device.description} makes no shared event.")
+        if initial:
+            self.event.setSignaledValue_(initial)
+
+    def check(self) -> None:
+        """Raise the error that the semaphore was failed with, or that its device has."""
+        error = self._error or self.device.error
+        if error is not None:
+            raise error
+
+    def query(self) -> int:
+        """Return the current payload."""
+        self.check()
+        return int(self.event.signaledValue())
+
+    def signal(self, value: int) -> None:
+        """Raise the payload from the host."""
+        if self._error is not None:
+            return
+        current = self.query()
+        if value <= current:
+            raise DeviceError(f"A semaphore at {current} cannot be signalled to {value}.")
+        self.event.setSignaledValue_(value)
+
+    def fail(self, error: DeviceError) -> None:
+        """Make every wait raise ``error``."""
+        self._error = error
+
+    def wait(self, value: int, timeout: float | None = None) -> bool:
+        """Block until the payload reaches ``value``; PyObjC releases the GIL meanwhile."""
+        self.check()
+        limit = self.device.timeout if timeout is None else timeout
+        end = time.monotonic() + limit
+        while True:
+            # In steps, so that a failure of the GPU or elsewhere and Ctrl-C are noticed.
+            left = max(0.0, end - time.monotonic())
+            reached = self.event.waitUntilSignaledValue_timeoutMS_(value, int(min(left, 0.5) * 1e3))
+            self.device.collect()
+            self.check()
+            if reached or self.event.signaledValue() >= value:
+                return True
+            if left <= 0.5:
+                break
+        if timeout is not None:
+            return False
+        raise self.device.fail(
+            DeviceError(
+                f"{self.device.description} did not finish its work in {limit:g} s.",
+                hint="Open the device with a larger ?timeout=SECONDS if the work takes that long.",
+            )
+        )
+
+
+class MetalDevice(hal.Device):
+    """One GPU with one command queue.
+
+    Attributes:
+        handle: the MTLDevice.
+        metal: the framework's module.
+        family: what kind of GPU it is.
+        heap: its memory.
+        utilities: kernels of the driver's own.
+        timeout: seconds after which work counts as hung.
+        error: why it cannot be used any more.
+    """
+
+    def __init__(
+        self, source: framework.Framework, handle: Any, timeout: float, private: bool
+    ) -> None:
+        """Open the device.
+
+        Raises:
+            DeviceError: it is of no family that is supported, or makes no queue.
+        """
+        family = family_of(handle)
+        self.name, self.description = "metal", str(handle.name())
+        if family is None:
+            raise DeviceError(f"The device {self.description} is unusable: {UNSUPPORTED}.")
+        self.metal, self.handle, self.family, self.timeout = source.metal, handle, family, timeout
+        self._pool = source.autorelease_pool
+        self.error: DeviceError | None = None
+        self._lock = threading.RLock()
+        self._pending: deque[tuple[Any, tuple[Any, ...]]] = deque()
+        self._queue = handle.newCommandQueue()
+        if self._queue is None:
+            raise DeviceError(f"{self.description} makes no command queue.")
+        self.heap = Heap(self, private or not handle.hasUnifiedMemory())
+        self.allocator = MetalAllocator(self)
+        self.utilities = Utilities(self)
+
+    def fail(self, error: DeviceError) -> DeviceError:
+        """Make everything on this device raise ``error`` from now on."""
+        self.error = self.error or error
+        return self.error
+
+    def accepts(self, format: str, target: str) -> str | None:
+        """Return None if ``format`` is MSL for this driver and the device is of the family."""
+        if format != FORMAT:
+            return f"{self.name} runs {FORMAT}, not {format}"
+        return None
+
+    def load_executable(
+        self, data: memoryview, entries: Sequence[tuple[str, int]], *, format: str
+    ) -> MetalExecutable:
+        """Compile a pipeline for every entry point."""
+        reason = self.accepts(format, "")
+        if reason:
+            raise ModuleFileError(f"The executable does not run here: {reason}.")
+        with self._pool():
+            return MetalExecutable(self, data, entries)
+
+    def record(
+        self, commands: CommandList, executable: hal.Executable | None
+    ) -> MetalCommandBuffer:
+        """Check ``commands``; they are prepared when their first operands are known."""
+        assert executable is None or isinstance(executable, MetalExecutable)
+        return MetalCommandBuffer(self, commands, executable)
+
+    def create_semaphore(self, initial: int = 0) -> MetalSemaphore:
+        """Return a timeline semaphore."""
+        return MetalSemaphore(self, initial)
+
+    def submit(
+        self,
+        commands: hal.CommandBuffer,
+        buffers: Sequence[hal.Buffer],
+        params: Sequence[int],
+        *,
+        wait: Sequence[hal.Timepoint] = (),
+        signal: Sequence[hal.Timepoint] = (),
+    ) -> None:
+        """Commit the work to the queue and return."""
+        if self.error is not None:
+            raise self.error
+        if len(buffers) != commands.slots or len(params) != commands.params:
+            raise DeviceError(
+                f"The command buffer takes {commands.slots} buffers and {commands.params} "
+                f"parameters, not {len(buffers)} and {len(params)}."
+            )
+        assert isinstance(commands, MetalCommandBuffer)
+        own = [buffer for buffer in buffers if isinstance(buffer, MetalBuffer)]
+        if len(own) != len(buffers) or not all(buffer.owned_by(self) for buffer in own):
+            raise DeviceError(f"A buffer is not in the memory of {self.description}.")
+        signals = [(s, value) for s, value in signal if isinstance(s, MetalSemaphore)]
+        if len(signals) != len(signal):
+            raise DeviceError("A submission signals a semaphore of another device.")
+        with self._lock, self._pool():
+            self.collect()
+            recording = commands.recording(own, params)
+            work = self._queue.commandBuffer()
+            for semaphore, value in self._events(wait):
+                work.encodeWaitForEvent_value_(semaphore.event, value)
+            recording.encode(work)
+            for semaphore, value in signals:
+                work.encodeSignalEvent_value_(semaphore.event, value)
+            work.commit()
+            self._pending.append((work, (recording, commands, own, tuple(wait), tuple(signal))))
+        if not signal:
+            self._finish(work)
+
+    def _events(self, wait: Sequence[hal.Timepoint]) -> list[tuple[MetalSemaphore, int]]:
+        """Return what the queue waits for; semaphores of other kinds the host waits for."""
+        found = []
+        for semaphore, value in wait:
+            if isinstance(semaphore, MetalSemaphore):
+                semaphore.check()
+                if value:
+                    found.append((semaphore, value))
+            else:
+                semaphore.wait(value)
+        return found
+
+    def collect(self) -> None:
+        """Let go of what finished work used; work that failed fails the device."""
+        with self._lock:
+            while self._pending:
+                work, _ = self._pending[0]
+                status = work.status()
+                if status == self.metal.MTLCommandBufferStatusError:
+                    reason = work.error()
+                    text = "no reason given" if reason is None else reason.localizedDescription()
+                    self.fail(DeviceError(f"Work on {self.description} failed: {text}"))
+                elif status != self.metal.MTLCommandBufferStatusCompleted:
+                    return
+                self._pending.popleft()
+
+    def _finish(self, work: Any) -> None:
+        work.waitUntilCompleted()
+        self.collect()
+        if self.error is not None:
+            raise self.error
+
+    def transfer(
+        self, buffer: MetalBuffer, offset: int, data: NDArray[np.uint8], *, write: bool
+    ) -> None:
+        """Copy between the host and memory that it does not map, in pieces.
+
+        Pieces start and end at multiples of four bytes, as blit commands must; the bytes around
+        the range are read first where they do not.
+        """
+        end = offset + data.nbytes
+        first, last = offset // 4 * 4, -(-end // 4) * 4
+        for start in range(first, last, _STAGING_BYTES):
+            stop = min(start + _STAGING_BYTES, last)
+            self._transfer_piece(buffer, start, stop, offset, data, write=write)
+
+    def _transfer_piece(
+        self,
+        buffer: MetalBuffer,
+        start: int,
+        stop: int,
+        offset: int,
+        data: NDArray[np.uint8],
+        *,
+        write: bool,
+    ) -> None:
+        inside = slice(max(start, offset), min(stop, offset + data.nbytes))
+        memory = self.heap.take(stop - start, True)
+        try:
+            assert memory.host is not None
+            host = memory.host[inside.start - start : inside.stop - start]
+            part = data[inside.start - offset : inside.stop - offset]
+            staging, target = (memory.buffer, 0), (buffer.memory.buffer, start)
+            if not write or (inside.start, inside.stop) != (start, stop):
+                self._copy_now(target, staging, stop - start)
+            if write:
+                host[:] = part
+                self._copy_now(staging, target, stop - start)
+            else:
+                part[:] = host
+        finally:
+            self.heap.give_back(memory)
+
+    def _copy_now(self, source: tuple[Any, int], target: tuple[Any, int], length: int) -> None:
+        if self.error is not None:
+            raise self.error
+        with self._lock, self._pool():
+            work = self._queue.commandBuffer()
+            encoder = work.blitCommandEncoder()
+            encoder.copyFromBuffer_sourceOffset_toBuffer_destinationOffset_size_(
+                *source, *target, length
+            )
+            encoder.endEncoding()
+            work.commit()
+            self._pending.append((work, (source, target)))
+        self._finish(work)
+
+
+UNSUPPORTED = "it is older than the families that this driver knows"
+
+
+def family_of(handle: Any) -> Family | None:
+    """Return the most able family that a device supports; None if it supports none."""
+    supported = [f for f in FAMILIES.values() if handle.supportsFamily_(f.number)]
+    return supported[-1] if supported else None
+
+
+class MetalDriver(hal.Driver):
+    """Opens the GPUs of a Mac."""
+
+    name = "metal"
+    formats = (FORMAT,)
+    rank = 1
+
+    def query_devices(self) -> list[hal.DeviceInfo]:
+        """Return all GPUs, the system's preferred one first.
+
+        Raises:
+            DeviceError: why there are none.
+        """
+        found = []
+        for number, handle in enumerate(_handles(framework.load())):
+            family = family_of(handle)
+            what = UNSUPPORTED if family is None else f"family {family.name}"
+            memory = int(handle.recommendedMaxWorkingSetSize()) >> 20
+            unified = "unified memory" if handle.hasUnifiedMemory() else "memory of its own"
+            text = f"{handle.name()} ({what}; {memory} MiB, {unified})"
+            found.append(hal.DeviceInfo(str(number), text))
+        return found
+
+    def create_device(
+        self, path: str = "", options: Mapping[str, str] | None = None
+    ) -> MetalDevice:
+        """Open a device by its number; the system's preferred one by default."""
+        options = dict(options or {})
+        timeout = _seconds(options.pop("timeout", None))
+        private = options.pop("private", "0")
+        if options or private not in ("0", "1"):
+            raise UsageError(
+                f"metal has no option {', '.join(options) or f'private={private}'}.",
+                hint="It knows: timeout=SECONDS, private=1.",
+            )
+        source = framework.load()
+        handles = _handles(source)
+        if path in ("", "default"):
+            path = "0"
+        if not path.isdecimal() or int(path) >= len(handles):
+            raise DeviceError(
+                f"There is no Metal device {path!r}; this machine has {len(handles)}.",
+                hint="`iree devices` lists them.",
+            )
+        return MetalDevice(source, handles[int(path)], timeout, private == "1")
+
+
+def _handles(source: framework.Framework) -> list[Any]:
+    """Return the MTLDevices, the preferred one first."""
+    metal = source.metal
+    preferred = metal.MTLCreateSystemDefaultDevice()
+    if preferred is None:
+        raise DeviceError("macOS offers no Metal device to this process.")
+    identity = preferred.registryID()
+    others = [h for h in metal.MTLCopyAllDevices() or () if h.registryID() != identity]
+    return [preferred, *others]
+
+
+def _seconds(text: str | None) -> float:
+    if text is None:
+        return _TIMEOUT
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not seconds > 0:
+        raise UsageError(f"timeout is a number of seconds, not {text!r}.")
+    return seconds
