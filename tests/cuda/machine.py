@@ -145,9 +145,10 @@ def _statement(program: Program, text: str) -> None:
     while (label := re.match(r"([\w$]+):\s*", text)) is not None:
         program.labels[label.group(1)] = len(program.code)
         text = text[label.end() :]
-    if text in ("", "{", "}"):
+    text = text.strip("{} \t\n") if text[:1] in "{}" else text  # a block of its own
+    if not text:
         return
-    declared = re.match(r"\.reg\s+\.(\w+)\s+(%\w+)(?:<\d+>)?$", text)
+    declared = re.match(r"\.reg\s+\.(\w+)\s+(%?\w+)(?:<\d+>)?$", text)
     if declared:
         program.widths[declared.group(2)] = declared.group(1)
         return
@@ -238,7 +239,10 @@ class Threads:
             run = instructions.TABLE.get(op.name)
             if run is None:
                 raise PtxError(f"unknown instruction {op.text}")
-            run(self, op.modifiers, op.operands)
+            try:
+                run(self, op.modifiers, op.operands)
+            except (PtxError, ValueError) as error:
+                raise PtxError(f"{op.text}: {error}") from error
         self.active = whole
         return True
 
@@ -258,7 +262,7 @@ class Threads:
         dtype = instructions.dtype_of(kind)
         if operand in self.special:
             return self.special[operand][self.active].astype(np.uint32).view(dtype)
-        if operand[0] == "%":
+        if operand[0] == "%" or operand in self.program.widths:
             value = self.registers.get(operand)
             if value is None:
                 value = self._declare(operand)

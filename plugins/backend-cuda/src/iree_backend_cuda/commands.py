@@ -180,11 +180,12 @@ class Recording:
                     copies_out.append((copy, address, length))
                 address = copy
             addresses.append(address)
+        numbers = [*addresses, *scalars]
         if entry.scratch:
             if self._scratch is None:
                 raise ModuleFileError("A kernel uses private memory that its dispatch has not.")
-            addresses.append(self._scratch.address)
-        self._launch(function, blocks, [*addresses, *scalars])
+            numbers.append(self._scratch.address)
+        self._launch(function, blocks, numbers)
         for copied in copies_out:
             self._copy_bytes(*copied)
 

@@ -1,9 +1,10 @@
 """From a GPU kernel to PTX: upstream passes to the LLVM dialect, then LLVM's NVPTX backend.
 
 The kernel becomes an internal function, and an entry function is put in front of it that takes
-the buffers as pointers to global memory, then the scalars as 64-bit numbers::
+the buffers as pointers to global memory, then the scalars as 64-bit numbers, then the private
+memory if it needs some::
 
-    .visible .entry kernel(.param .u64 b0, ..., .param .u64 out, .param .u64 s0, ...)
+    .visible .entry kernel(.param .u64 b0, ..., .param .u64 out, .param .u64 s0, ..., .param .u64 p)
 
 LLVM inlines the one into the other. Every function comes from
 :mod:`iree_core.codegen.arithmetic`, so no device library is linked.
