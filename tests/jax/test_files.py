@@ -14,6 +14,7 @@ import pytest
 from jax import export
 
 import iree_core as iree
+from iree_core.cli import run
 from iree_core.errors import ImportModelError
 from iree_frontend_jax.exported_file import is_exported, read_exported
 
@@ -44,21 +45,56 @@ def test_all_arguments_and_names(platforms: tuple[str, ...]) -> None:
     np.testing.assert_allclose(y, np.tanh(x @ w), rtol=1e-6)
 
 
-def test_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+    """The same function as a file of jax.export and as StableHLO: artifact, bytecode's text."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     a = np.array([[4, 2], [2, 3]], np.float32)
     np.save(tmp_path / "a.npy", a)
     np.save(tmp_path / "expected.npy", np.linalg.cholesky(a))
-    whole = export.export(jax.jit(jnp.linalg.cholesky), platforms=["cpu"])(a)
     # Library calls carry annotations of JAX's partitioner, which only jaxlib can decode.
-    files = {"program": bytes(whole.serialize()), "module": whole.mlir_module_serialized}
-    for name, data in files.items():
+    whole = export.export(jax.jit(jnp.linalg.cholesky), platforms=["cpu"])(a)
+    plain = export.export(jax.jit(lambda x: jnp.tril(x + x.T) / 2), platforms=["cpu"])(a)
+    found = {
+        "exported": bytes(whole.serialize()),
+        "annotated": whole.mlir_module_serialized,
+        "artifact": plain.mlir_module_serialized,
+        "text": plain.mlir_module().encode(),
+    }
+    for name, data in found.items():
         (tmp_path / name).write_bytes(data)
-        ended = subprocess.run([
-            sys.executable, "-c", "from iree_core.cli import main; main()", "run", tmp_path / name,
-            f"--input=@{tmp_path}/a.npy", f"--expected_output=@{tmp_path}/expected.npy",
-        ], capture_output=True, text=True, check=False)  # fmt: skip
-        assert ended.returncode == 0, ended.stderr
+    return {name: tmp_path / name for name in found}
+
+
+@pytest.mark.parametrize("name", ["exported", "annotated"])
+def test_run_without_jax_in_the_process(name: str, files: dict[str, Path]) -> None:
+    folder = files[name].parent
+    ended = subprocess.run([
+        sys.executable, "-c", "from iree_core.cli import main; main()", "run", files[name],
+        f"--input=@{folder}/a.npy", f"--expected_output=@{folder}/expected.npy",
+    ], capture_output=True, text=True, check=False)  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.parametrize("name", ["exported", "artifact", "text"])
+def test_the_kind_of_file_is_found_from_its_content(
+    name: str, files: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["import", str(files[name])]) == 0
+    printed = capsys.readouterr().out
+    assert "linalg." in printed and "stablehlo." not in printed
+
+
+def test_every_command_takes_a_file_of_jax(
+    files: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = files["artifact"]
+    inputs = [f"--input=@{path.parent}/a.npy"]
+    assert run(["compile", str(path), "-o", str(path.with_suffix(".vmfb"))]) == 0
+    assert run(["benchmark", str(path), "--seconds=0.01", *inputs]) == 0
+    assert "median" in capsys.readouterr().out
+    assert run(["run", str(path), *inputs]) == 0
+    assert "2x2xf32=[[4. 0.]\n [2. 3.]]" in capsys.readouterr().out
 
 
 def test_damage_is_reported() -> None:

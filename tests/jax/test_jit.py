@@ -15,7 +15,7 @@ from jax import export
 
 import iree_core as iree
 import iree_frontend_jax
-from iree_core.errors import InvocationError, UnsupportedOperatorError
+from iree_core.errors import InvocationError, UnsupportedOperatorError, UsageError
 
 Point = namedtuple("Point", "x y")
 
@@ -78,6 +78,26 @@ def test_static_arguments_by_number_and_name() -> None:
     assert function(x, 3)[0] == 3
     assert function(x, 4, mode="down")[0] == 0.25
     assert function(x, times=5)[0] == 5
+
+
+def test_an_unhashable_static_argument_is_named() -> None:
+    function = iree_frontend_jax.jit(lambda x, sizes: x, static_argnames="sizes")
+    with pytest.raises(UsageError, match="sizes is not hashable"):
+        function(jnp.ones(3), sizes=[1])
+
+
+def test_settings_of_jax_are_part_of_the_signature() -> None:
+    function = iree_frontend_jax.jit(lambda x: x + 1e-12)
+    assert function(1.0).dtype == np.float32
+    with jax.enable_x64(True):
+        assert float(function(1.0)) - 1 == pytest.approx(1e-12, rel=1e-3)
+
+
+def test_results_do_not_share_memory_with_arguments_of_numpy() -> None:
+    x = np.ones(4, np.float32)
+    (same, first) = iree_frontend_jax.jit(lambda x: (x, x[:1]))(x)
+    x[:] = 7
+    assert float(same[0]) == float(first[0]) == 1
 
 
 def test_donated_arguments_are_deleted() -> None:

@@ -125,6 +125,7 @@ class JittedFunction:
         """Run the function, compiling it first where the signature was not met before.
 
         Raises:
+            UsageError: a static argument is not hashable.
             UnsupportedOperatorError: naming every operation that no route supports.
             IreeError: as ``iree_core.compile``.
             Exception: whatever JAX raises on a function it cannot trace.
@@ -132,13 +133,13 @@ class JittedFunction:
         if self._static:
             chosen, named, rest, others = self._static.split(args, kwargs)
             leaves, tree = jax.tree_util.tree_flatten((tuple(rest), others))
-            fixed: Hashable = (tuple(chosen), tuple(sorted(named.items())))
+            fixed: Hashable = _hashable(chosen, named)
         else:
             leaves, tree = jax.tree_util.tree_flatten((args, kwargs))
             fixed = ()
         if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
             return self._jitted(*args, **kwargs)
-        key = (tree, fixed, tuple(map(_describe, leaves)))
+        key = (tree, fixed, tuple(map(_describe, leaves)), _settings())
         caller = self._callers.get(key)
         if caller is None:
             caller = self._callers[key] = self._compile(args, kwargs)
@@ -181,6 +182,34 @@ class JittedFunction:
 
     def __repr__(self) -> str:
         return f"<iree_frontend_jax.jit of {self.__wrapped__!r}>"  # type: ignore[attr-defined]
+
+
+def _hashable(chosen: list[tuple[int, Any]], named: dict[str, Any]) -> Hashable:
+    """Return static arguments as a key.
+
+    Raises:
+        UsageError: naming one that is not hashable.
+    """
+    for place, value in [*chosen, *named.items()]:
+        try:
+            hash(value)
+        except TypeError as error:
+            raise UsageError(
+                f"The static argument {place} is not hashable: {error}.",
+                hint="Give a tuple for a list, or pass it as an argument that is not static.",
+            ) from None
+    return tuple(chosen), tuple(sorted(named.items()))
+
+
+def _settings() -> Hashable:
+    """Return the settings of JAX that change what a function computes."""
+    config = jax.config
+    return (
+        config.jax_enable_x64,
+        config.jax_numpy_dtype_promotion,
+        config.jax_default_prng_impl,
+        config.jax_threefry_partitionable,
+    )
 
 
 def _describe(leaf: Any) -> Hashable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from iree_core.errors import ImportModelError
@@ -10,6 +11,12 @@ from iree_core.ir import ir, stablehlo
 from iree_core.params import ParameterStore
 
 _BYTECODE_MAGIC = b"ML\xefR"
+# How text begins after comments: an alias, or an operation that may stand at the top.
+_TEXT = re.compile(
+    rb"(?:\s|//[^\n]*\n)*"
+    rb"(?:[#!]\w+ = |\"?(?:builtin\.)?module\b[ \"]|\"?(?:func\.func|ml_program\.\w+)[ \"])"
+)
+_PROBED = 4096
 _PORTABLE_PRODUCER = b"StableHLO_v"
 
 
@@ -18,7 +25,8 @@ def is_mlir(path: Path) -> bool:
     if path.suffix in (".mlir", ".mlirbc"):
         return True
     with path.open("rb") as file:
-        return file.read(len(_BYTECODE_MAGIC)) == _BYTECODE_MAGIC
+        head = file.read(_PROBED)
+    return head.startswith(_BYTECODE_MAGIC) or _TEXT.match(head) is not None
 
 
 def load_mlir(path: Path, context: ir.Context) -> ImportedModel:
