@@ -90,30 +90,3 @@ def run_dispatch(
 
 def _bytes(array: NDArray) -> NDArray[np.uint8]:
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-
-
-def elementwise(body: str, kinds: Sequence[str], result: str, size: int | None = None) -> str:
-    """Return a dispatch that computes ``body`` of ``%a``, ``%b``, ... and yields ``%r``."""
-    names = "abcdef"[: len(kinds)]
-    n = "?" if size is None else str(size)
-    dims = f"{{flow.dims = array<i64: {len(kinds)}>}}" if size is None else ""
-    map_ = "affine_map<(i)->(i)>"
-    pairs = list(zip(names, kinds, strict=False))
-    arguments = ", ".join(f"%t{x}: tensor<{n}x{k}> {dims}" for x, k in pairs)
-    scalar = ", %n: index" if size is None else ""
-    empty = f"tensor.empty({'%n' if size is None else ''}) : tensor<{n}x{result}>"
-    block = ", ".join(f"%{x}: {k}" for x, k in pairs)
-    return f"""
-    func.func private @d({arguments}{scalar}) -> (tensor<{n}x{result}> {dims})
-        attributes {{flow.dispatch}} {{
-      %e = {empty}
-      %o = linalg.generic {{indexing_maps = [{", ".join([map_] * (len(kinds) + 1))}],
-          iterator_types = ["parallel"]}}
-          ins({", ".join(f"%t{x}" for x, _ in pairs)} :
-              {", ".join(f"tensor<{n}x{k}>" for k in kinds)})
-          outs(%e : tensor<{n}x{result}>) {{
-        ^bb0({block}, %out: {result}):
-          {body}
-          linalg.yield %r : {result} }} -> tensor<{n}x{result}>
-      return %o : tensor<{n}x{result}>
-    }}"""

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.gpu.dispatches import elementwise
 from tests.onnx.isolation import isolated
-from tests.vulkan.harness import compile_dispatch, device, elementwise, run_dispatch
+from tests.vulkan.harness import compile_dispatch, device, run_dispatch
 
 from iree_backend_vulkan.driver import VulkanDevice, VulkanDriver
 from iree_backend_vulkan.image import Entry, pack_image, parse_image

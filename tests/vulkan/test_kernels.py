@@ -7,7 +7,8 @@ from collections.abc import Callable
 import ml_dtypes
 import numpy as np
 import pytest
-from tests.vulkan.harness import compile_dispatch, device, elementwise, run_dispatch
+from tests.gpu.dispatches import SOFTMAX, elementwise, matmul_text
+from tests.vulkan.harness import compile_dispatch, device, run_dispatch
 
 from iree_core.errors import CompileError
 
@@ -131,48 +132,6 @@ def test_the_remainder_of_floats_is_exact() -> None:
     np.testing.assert_array_equal(result, np.fmod(x, y))
 
 
-MATMUL = """
-func.func private @d(%x: tensor<{m}x{k}xf32> {{flow.dims = array<i64: {md}>}},
-    %w: tensor<{k}x{n}xf32> {{flow.dims = array<i64: {nd}>}}, %r: tensor<{m}x{n}xf32>
-    {{flow.dims = array<i64: {rd}>}} {scalars})
-    -> (tensor<{m}x{n}xf32> {{flow.dims = array<i64: {rd}>}})
-    attributes {{flow.dispatch {place}}} {{
-  %z = arith.constant 0.0 : f32
-  %e = tensor.empty({sizes}) : tensor<{m}x{n}xf32>
-  %f = linalg.fill ins(%z : f32) outs(%e : tensor<{m}x{n}xf32>) -> tensor<{m}x{n}xf32>
-  %p = linalg.generic {{indexing_maps = [affine_map<(i,j,k)->(i,k)>, affine_map<(i,j,k)->(k,j)>,
-      affine_map<(i,j,k)->(i,j)>], iterator_types = ["parallel", "parallel", "reduction"]}}
-      ins(%x, %w : tensor<{m}x{k}xf32>, tensor<{k}x{n}xf32>) outs(%f : tensor<{m}x{n}xf32>) {{
-    ^bb0(%a: f32, %b: f32, %c: f32):
-      %0 = arith.mulf %a, %b : f32
-      %1 = arith.addf %c, %0 : f32
-      linalg.yield %1 : f32 }} -> tensor<{m}x{n}xf32>
-  %o = linalg.generic {{indexing_maps = [affine_map<(i,j)->(i,j)>, affine_map<(i,j)->(i,j)>,
-      affine_map<(i,j)->(i,j)>], iterator_types = ["parallel", "parallel"]}}
-      ins(%p, %r : tensor<{m}x{n}xf32>, tensor<{m}x{n}xf32>) outs(%e : tensor<{m}x{n}xf32>) {{
-    ^bb0(%a: f32, %b: f32, %c: f32):
-      %0 = arith.addf %a, %b : f32
-      linalg.yield %0 : f32 }} -> tensor<{m}x{n}xf32>
-  return %o : tensor<{m}x{n}xf32>
-}}"""
-
-
-def matmul_text(m: int | None, n: int | None, k: int, in_place: bool = False) -> str:
-    scalars = [name for name, size in (("%m", m), ("%n", n)) if size is None]
-    first = 3
-    md = str(first) if m is None else ""
-    nd = str(first + (m is None)) if n is None else ""
-    text = MATMUL.format(
-        m="?" if m is None else m, n="?" if n is None else n, k=k, md=md, nd=nd,
-        rd=", ".join(x for x in (md, nd) if x), sizes=", ".join(scalars),
-        scalars="".join(f", {s}: index" for s in scalars),
-        place=", flow.in_place = array<i64: 2>" if in_place else "",
-    )  # fmt: skip
-    return text.replace(" {flow.dims = array<i64: >}", "").replace(
-        "\n    {flow.dims = array<i64: >}", ""
-    )
-
-
 @pytest.mark.parametrize("dynamic", ["", "m", "n", "mn"])
 @pytest.mark.parametrize("in_place", [False, True])
 @pytest.mark.parametrize("m,n,k", [(1, 16, 8), (7, 5, 3), (37, 24, 10), (64, 96, 32), (3, 130, 65)])
@@ -190,44 +149,6 @@ def test_matmul_with_residual(dynamic: str, in_place: bool, m: int, n: int, k: i
 def test_the_matmul_is_tiled() -> None:
     _, compiled = compile_dispatch(matmul_text(64, 64, 64))
     assert compiled.kernel.schedule == "contraction"
-
-
-SOFTMAX = """
-func.func private @d(%x: tensor<?x?xf32> {flow.dims = array<i64: 1, 2>}, %m: index, %n: index)
-    -> (tensor<?x?xf32> {flow.dims = array<i64: 1, 2>}) attributes {flow.dispatch} {
-  %low = arith.constant 0xFF800000 : f32
-  %zero = arith.constant 0.0 : f32
-  %e = tensor.empty(%m, %n) : tensor<?x?xf32>
-  %v = tensor.empty(%m) : tensor<?xf32>
-  %lows = linalg.fill ins(%low : f32) outs(%v : tensor<?xf32>) -> tensor<?xf32>
-  %zeros = linalg.fill ins(%zero : f32) outs(%v : tensor<?xf32>) -> tensor<?xf32>
-  %max = linalg.generic {indexing_maps = [affine_map<(i,j)->(i,j)>, affine_map<(i,j)->(i)>],
-      iterator_types = ["parallel", "reduction"]}
-      ins(%x : tensor<?x?xf32>) outs(%lows : tensor<?xf32>) {
-    ^bb0(%a: f32, %b: f32):
-      %0 = arith.maximumf %a, %b : f32
-      linalg.yield %0 : f32 } -> tensor<?xf32>
-  %exp = linalg.generic {indexing_maps = [affine_map<(i,j)->(i,j)>, affine_map<(i,j)->(i)>,
-      affine_map<(i,j)->(i,j)>], iterator_types = ["parallel", "parallel"]}
-      ins(%x, %max : tensor<?x?xf32>, tensor<?xf32>) outs(%e : tensor<?x?xf32>) {
-    ^bb0(%a: f32, %b: f32, %c: f32):
-      %0 = arith.subf %a, %b : f32
-      %1 = math.exp %0 : f32
-      linalg.yield %1 : f32 } -> tensor<?x?xf32>
-  %sum = linalg.generic {indexing_maps = [affine_map<(i,j)->(i,j)>, affine_map<(i,j)->(i)>],
-      iterator_types = ["parallel", "reduction"]}
-      ins(%exp : tensor<?x?xf32>) outs(%zeros : tensor<?xf32>) {
-    ^bb0(%a: f32, %b: f32):
-      %0 = arith.addf %a, %b : f32
-      linalg.yield %0 : f32 } -> tensor<?xf32>
-  %o = linalg.generic {indexing_maps = [affine_map<(i,j)->(i,j)>, affine_map<(i,j)->(i)>,
-      affine_map<(i,j)->(i,j)>], iterator_types = ["parallel", "parallel"]}
-      ins(%exp, %sum : tensor<?x?xf32>, tensor<?xf32>) outs(%e : tensor<?x?xf32>) {
-    ^bb0(%a: f32, %b: f32, %c: f32):
-      %0 = arith.divf %a, %b : f32
-      linalg.yield %0 : f32 } -> tensor<?x?xf32>
-  return %o : tensor<?x?xf32>
-}"""
 
 
 @pytest.mark.parametrize("strategy", ["auto", "general"])
