@@ -15,9 +15,7 @@ from functools import cache
 from pathlib import Path
 
 _SHIM = Path(__file__).parent / "shim"
-_FLAGS = (
-    "-std=c++17 -O1 -march=native -ffp-contract=off -fno-strict-aliasing -w -fPIC"
-).split()
+_FLAGS = ("-std=c++17 -O1 -march=native -ffp-contract=off -fno-strict-aliasing -w -fPIC").split()
 _KERNEL = re.compile(
     r"\[\[kernel, max_total_threads_per_threadgroup\((\d+)\)\]\]\s*void (\w+)\((.*?)\n\) \{", re.S
 )
@@ -31,6 +29,7 @@ _INPUTS = {
     "thread_index_in_simdgroup": "thread % shim::SIMD",
     "simdgroup_index_in_threadgroup": "thread / shim::SIMD",
 }
+
 
 @dataclass(frozen=True)
 class Kernel:

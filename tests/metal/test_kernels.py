@@ -1,0 +1,193 @@
+"""Kernels of every schedule and element type, executed on the CPU, against numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import ml_dtypes
+import numpy as np
+import pytest
+from tests.gpu.dispatches import SOFTMAX, elementwise, matmul_text
+from tests.metal.harness import compile_dispatch, run_dispatch, source_of
+
+from iree_core.errors import CompileError, UsageError
+
+RNG = np.random.default_rng(0)
+
+
+def unary(name: str, kind: str = "f32") -> str:
+    return elementwise(f"%r = {name} %a : {kind}", [kind], kind)
+
+
+@pytest.mark.parametrize("count", [1, 63, 64, 1000])
+def test_one_kernel_serves_every_size(count: int) -> None:
+    x, y = RNG.standard_normal((2, count), np.float32)
+    text = elementwise("%r = arith.addf %a, %b : f32", ["f32", "f32"], "f32")
+    (result,), _ = run_dispatch(text, [x, y], [count], [((count,), np.float32)])
+    np.testing.assert_array_equal(result, x + y)
+
+
+FUNCTIONS: dict[str, tuple[Callable, float, float]] = {
+    "math.exp": (np.exp, -87, 88), "math.log": (np.log, 1e-30, 1e30),
+    "math.tanh": (np.tanh, -10, 10), "math.sin": (np.sin, -1e4, 1e4),
+    "math.sqrt": (np.sqrt, 0, 1e30), "math.floor": (np.floor, -9, 9),
+    "math.roundeven": (np.round, -9, 9), "math.expm1": (np.expm1, -9, 9),
+    "math.log1p": (np.log1p, -0.9, 9), "math.cbrt": (np.cbrt, -9, 9),
+}  # fmt: skip
+
+
+def test_functions() -> None:
+    """All in one kernel: a function is MSL's own, or an expansion where MSL has none."""
+    size = 2001
+    for names in (list(FUNCTIONS)[:6], list(FUNCTIONS)[6:]):
+        for name in names:
+            function, low, high = FUNCTIONS[name]
+            x = np.linspace(low, high, size).astype(np.float32)
+            (result,), _ = run_dispatch(unary(name), [x], [size], [((size,), np.float32)])
+            expected = function(x.astype(np.float64))
+            np.testing.assert_allclose(result, expected, rtol=2e-6, atol=2e-7, err_msg=name)
+
+
+def test_functions_are_metals_own_where_it_has_them() -> None:
+    _, compiled = compile_dispatch(unary("math.tanh"))
+    assert "precise::tanh(" in source_of(compiled)
+
+
+def test_powers() -> None:
+    x = RNG.uniform(0.1, 4, 500).astype(np.float32)
+    y = RNG.uniform(-4, 4, 500).astype(np.float32)
+    text = elementwise("%r = math.powf %a, %b : f32", ["f32", "f32"], "f32")
+    (result,), _ = run_dispatch(text, [x, y], [500], [((500,), np.float32)])
+    np.testing.assert_allclose(result, np.power(x.astype(np.float64), y), rtol=2e-6)
+
+
+def test_extremes_of_nan() -> None:
+    x = np.array([np.inf, -np.inf, np.nan, 0.0, -0.0], np.float32)
+    y = np.zeros(5, np.float32)
+    for name, expected in {
+        "maximumf": [np.inf, 0, np.nan, 0, 0], "maxnumf": [np.inf, 0, 0, 0, 0],
+        "minimumf": [0, -np.inf, np.nan, 0, 0], "minnumf": [0, -np.inf, 0, 0, 0],
+    }.items():  # fmt: skip
+        for a, b in ((x, y), (y, x)):
+            text = elementwise(f"%r = arith.{name} %a, %b : f32", ["f32", "f32"], "f32")
+            (result,), _ = run_dispatch(text, [a, b], [5], [((5,), np.float32)])
+            np.testing.assert_array_equal(result, np.array(expected, np.float32))
+
+
+PREDICATES = "oeq ogt oge olt ole one ord ueq ugt uge ult ule une uno".split()
+
+
+def test_comparisons_of_floats() -> None:
+    x = np.array([1, 2, 2, np.nan, np.nan, np.inf], np.float32)
+    y = np.array([2, 1, 2, 2, np.nan, np.inf], np.float32)
+    unordered = np.isnan(x) | np.isnan(y)
+    plain = {"eq": x == y, "gt": x > y, "ge": x >= y, "lt": x < y, "le": x <= y, "ne": x != y}
+    for name in PREDICATES:
+        if name in ("ord", "uno"):
+            expected = unordered == (name == "uno")
+        else:
+            expected = np.where(unordered, name[0] == "u", plain[name[1:]])
+        text = elementwise(f"%r = arith.cmpf {name}, %a, %b : f32", ["f32", "f32"], "i1")
+        (result,), _ = run_dispatch(text, [x, y], [6], [((6,), np.uint8)])
+        np.testing.assert_array_equal(result, expected, err_msg=name)
+
+
+INTEGER_OPERATIONS = "addi muli divsi divui remsi shrsi shrui maxsi minui".split()
+
+
+@pytest.mark.parametrize("width", [8, 16, 32, 64])
+def test_integers_wrap_and_extend(width: int) -> None:
+    signed, unsigned = np.dtype(f"i{width // 8}"), np.dtype(f"u{width // 8}")
+    info, kind = np.iinfo(signed), f"i{width}"
+    for op in INTEGER_OPERATIONS:
+        x = RNG.integers(info.min, info.max, 500, signed, endpoint=True)
+        y = RNG.integers(1, width if op.startswith("sh") else info.max, 500, signed)
+        a, b = (x.view(unsigned), y.view(unsigned)) if "u" in op[-2:] else (x, y)
+        with np.errstate(over="ignore"):
+            expected = {
+                "addi": lambda: x + y, "muli": lambda: x * y, "divui": lambda: a // b,
+                "divsi": lambda: np.trunc(x.astype(np.longdouble) / y).astype(signed),
+                "remsi": lambda: np.fmod(x, y), "shrsi": lambda: x >> y, "shrui": lambda: a >> b,
+                "maxsi": lambda: np.maximum(x, y), "minui": lambda: np.minimum(a, b),
+            }[op]()  # fmt: skip
+        text = elementwise(f"%r = arith.{op} %a, %b : {kind}", [kind, kind], kind)
+        (result,), _ = run_dispatch(text, [x, y], [500], [((500,), signed)])
+        np.testing.assert_array_equal(result, expected.view(signed), err_msg=op)
+
+
+NARROW = {
+    "f16": "float16", "bf16": "bfloat16", "f8E4M3FN": "float8_e4m3fn", "f8E5M2": "float8_e5m2",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", NARROW)
+def test_small_floats_round_to_nearest_even(kind: str) -> None:
+    dtype = np.dtype(getattr(ml_dtypes, NARROW[kind], None) or NARROW[kind])
+    x = (RNG.standard_normal(3000) * 3).astype(dtype)
+    y = (RNG.standard_normal(3000) * 3).astype(dtype)
+    text = elementwise(f"%r = arith.mulf %a, %b : {kind}", [kind, kind], kind)
+    (result,), _ = run_dispatch(text, [x, y], [3000], [((3000,), dtype)])
+    expected = (x.astype(np.float32) * y.astype(np.float32)).astype(dtype)
+    np.testing.assert_array_equal(result.astype(np.float32), expected.astype(np.float32))
+
+
+def test_booleans_and_casts() -> None:
+    x = RNG.standard_normal(100, np.float32)
+    text = elementwise(
+        "%z = arith.constant 0.0 : f32\n%r = arith.cmpf ogt, %a, %z : f32", ["f32"], "i1"
+    )
+    (result,), _ = run_dispatch(text, [x], [100], [((100,), np.uint8)])
+    np.testing.assert_array_equal(result, x > 0)
+    y = RNG.integers(-128, 127, 100, np.int8)
+    text = elementwise("%r = arith.sitofp %a : i8 to f32", ["i8"], "f32")
+    (result,), _ = run_dispatch(text, [y], [100], [((100,), np.float32)])
+    np.testing.assert_array_equal(result, y.astype(np.float32))
+    text = elementwise("%r = arith.extsi %a : i8 to i64", ["i8"], "i64")
+    (result,), _ = run_dispatch(text, [y], [100], [((100,), np.int64)])
+    np.testing.assert_array_equal(result, y)
+
+
+def test_the_remainder_of_floats_is_exact() -> None:
+    x = (RNG.standard_normal(500) * 1e20).astype(np.float32)
+    y = RNG.standard_normal(500, np.float32)
+    text = elementwise("%r = arith.remf %a, %b : f32", ["f32", "f32"], "f32")
+    (result,), _ = run_dispatch(text, [x, y], [500], [((500,), np.float32)])
+    np.testing.assert_array_equal(result, np.fmod(x, y))
+
+
+@pytest.mark.parametrize("dynamic", ["", "mn"])
+@pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize("m,n,k", [(1, 16, 8), (7, 5, 3), (37, 24, 10), (3, 130, 65)])
+def test_matmul_with_residual(dynamic: str, in_place: bool, m: int, n: int, k: int) -> None:
+    x, w = RNG.standard_normal((m, k), np.float32), RNG.standard_normal((k, n), np.float32)
+    r = RNG.standard_normal((m, n), np.float32)
+    text = matmul_text(None if "m" in dynamic else m, None if "n" in dynamic else n, k, in_place)
+    scalars = [size for name, size in (("m", m), ("n", n)) if name in dynamic]
+    (result,), _ = run_dispatch(
+        text, [x, w, r], scalars, [((m, n), np.float32)], in_place=2 if in_place else None
+    )
+    np.testing.assert_allclose(result, x @ w + r, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("strategy", ["auto", "general"])
+@pytest.mark.parametrize("m,n", [(1, 1), (37, 301), (130, 7)])
+def test_softmax(m: int, n: int, strategy: str) -> None:
+    x = RNG.standard_normal((m, n), np.float32) * 5
+    (result,), _ = run_dispatch(SOFTMAX, [x], [m, n], [((m, n), np.float32)], strategy=strategy)
+    e = np.exp(x.astype(np.float64) - x.max(1, keepdims=True))
+    np.testing.assert_allclose(result, e / e.sum(1, keepdims=True), rtol=1e-5, atol=1e-7)
+
+
+def test_doubles_are_refused() -> None:
+    with pytest.raises(CompileError, match="no 64-bit floats"):
+        compile_dispatch(elementwise("%r = arith.addf %a, %a : f64", ["f64"], "f64"))
+
+
+def test_targets() -> None:
+    backend, _ = compile_dispatch(unary("math.absf"))
+    assert backend.resolve("").spec == "apple7"
+    assert backend.resolve("apple8,-simdgroup_matrix").spec == "apple8,-simdgroup_matrix"
+    assert backend.resolve("mac2,+simdgroups").spec == "mac2,+simdgroups"
+    for wrong in ("apple99", "apple8,+color", "apple8,simdgroups"):
+        with pytest.raises(UsageError, match=r"Families: .*apple8"):
+            backend.resolve(wrong)
