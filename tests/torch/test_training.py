@@ -66,3 +66,36 @@ def test_twenty_steps(build: Callable[[], tuple[nn.Module, torch.Tensor]], optim
     model.load_state_dict(step.state_dict(), strict=False)
     for name, buffer in reference.named_buffers():
         torch.testing.assert_close(model.get_buffer(name), buffer, rtol=1e-3, atol=1e-4)
+
+
+def language_loss(
+    model: Callable[..., torch.Tensor], tokens: torch.Tensor, following: torch.Tensor
+) -> torch.Tensor:
+    logits = model(input_ids=tokens, use_cache=False).logits
+    return functional.cross_entropy(logits.flatten(0, 1), following.flatten())
+
+
+@pytest.mark.slow
+def test_twenty_steps_of_a_small_llama() -> None:
+    import transformers
+
+    torch.manual_seed(0)
+    model = transformers.LlamaForCausalLM(
+        transformers.LlamaConfig(
+            vocab_size=64, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+            num_attention_heads=4, num_key_value_heads=2,
+        )
+    ).train()  # fmt: skip
+    tokens, following = torch.randint(0, 64, (2, 4, 16))
+    reference = copy.deepcopy(model)
+    expected = torch.optim.AdamW(reference.parameters(), 1e-3)
+    step = iree_frontend_torch.training_step(
+        model, language_loss, torch.optim.AdamW(model.parameters(), 1e-3), tokens, following,
+        target="llvm-cpu", device="local-sync",
+    )  # fmt: skip
+    for _ in range(20):
+        value = language_loss(reference, tokens, following)
+        value.backward()
+        expected.step()
+        expected.zero_grad()
+        assert step(tokens, following).item() == pytest.approx(value.item(), rel=1e-4)

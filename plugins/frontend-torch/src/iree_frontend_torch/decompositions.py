@@ -19,7 +19,7 @@ def table() -> dict[OpOverload, Callable[..., Any]]:
     """Return torch's core decompositions, those that torch-mlir asks for, and our own."""
     from torch_mlir.extras.fx_decomp_util import get_decomposition_table
 
-    from iree_frontend_torch import linear_algebra, pooling  # noqa: F401  # enter their own
+    from iree_frontend_torch import indexing, linear_algebra, pooling  # noqa: F401  # enter their own
 
     found = {**get_decomposition_table(), **_lacking(), **_OWN}
     for operator in _ALONG_DIMENSIONS:
@@ -44,14 +44,21 @@ def _lacking() -> dict[OpOverload, Callable[..., Any]]:
             continue
         overload = "" if op._overloadname == "default" else f".{op._overloadname}"
         name = op._schema.name.partition("::")[2]
-        if name.startswith(_TAKEN_APART) or not known.is_registered_operation(
+        if _is_taken_apart(name) or not known.is_registered_operation(
             f"torch.aten.{name}{overload}"
         ):
             found[op] = function
     return {op: f for op, f in found.items() if op._schema.name not in _KEPT}
 
 
-_TAKEN_APART = ("fft_", "stft", "istft", "linalg_norm", "isfinite")
+def _is_taken_apart(name: str) -> bool:
+    return name in _TAKEN_APART or name.startswith("fft_")
+
+
+_TAKEN_APART = frozenset({
+    "stft", "istft", "linalg_norm", "isfinite", "linalg_det", "linalg_slogdet", "det", "slogdet",
+    "logdet",
+})  # fmt: skip
 # Operators that the core lowers itself although the dialect lacks them.
 _KEPT = frozenset({
     "aten::_fft_c2c", "aten::_fft_r2c", "aten::_fft_c2r", "aten::linalg_cholesky_ex",
@@ -413,3 +420,82 @@ def _clamp(x: torch.Tensor, low: Any = None, high: Any = None) -> Any:
     kinds = [torch.result_type(x, bound) for bound in (low, high) if bound is not None]
     kind = functools.reduce(torch.promote_types, kinds, x.dtype)
     return aten.clamp(x.to(kind), low, high) if kind != x.dtype else NotImplemented
+
+
+@register(aten.signbit.default)
+def _signbit(x: torch.Tensor) -> Any:
+    if not x.is_floating_point():
+        return x < 0 if x.dtype != torch.bool else torch.zeros_like(x)
+    return x.view(_BITS[x.element_size()]) < 0
+
+
+_BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+@register(aten.abs.default)
+def _magnitude(x: torch.Tensor) -> Any:
+    return torch.hypot(aten.real(x), aten.imag(x)) if x.is_complex() else NotImplemented
+
+
+@register(aten.angle.default)
+def _angle(x: torch.Tensor) -> torch.Tensor:
+    if x.is_complex():
+        return torch.atan2(aten.imag(x), aten.real(x))
+    angle = torch.where(x < 0, math.pi, 0.0)
+    return torch.where(x.isnan(), x, angle) if x.is_floating_point() else angle
+
+
+@register(aten.sgn.default)
+def _sgn(x: torch.Tensor) -> torch.Tensor:
+    if not x.is_complex():
+        return torch.sign(x)
+    size = x.abs()
+    scale = torch.where(size == 0, torch.zeros_like(size), 1 / size)
+    return torch.complex(aten.real(x) * scale, aten.imag(x) * scale)
+
+
+@register(aten.isfinite.default)
+def _isfinite(x: torch.Tensor) -> torch.Tensor:
+    if not (x.is_floating_point() or x.is_complex()):
+        return torch.ones_like(x, dtype=torch.bool)
+    return x.abs() < math.inf
+
+
+@register(aten.eq.Tensor)
+def _equal(x: torch.Tensor, y: torch.Tensor) -> Any:
+    # torch-mlir takes anything to be equal to itself, NaN included.
+    return x.isnan().logical_not() if x is y and x.is_floating_point() else NotImplemented
+
+
+@register(aten._scaled_dot_product_flash_attention_for_cpu_backward.default)
+def _attention_backward(
+    grad: torch.Tensor,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    out: torch.Tensor,
+    logsumexp: torch.Tensor,
+    dropout_p: float,
+    is_causal: bool,
+    *,
+    attn_mask: torch.Tensor | None = None,
+    scale: float | None = None,
+) -> tuple[torch.Tensor, ...]:
+    """Compute the weights again, and the gradients from them (Dao et al. 2022, appendix B.2)."""
+    factor = 1.0 / math.sqrt(query.shape[-1]) if scale is None else scale
+    groups = query.shape[1] // key.shape[1]
+    keys, values = (t.repeat_interleave(groups, 1) if groups > 1 else t for t in (key, value))
+    scores = query @ keys.mT * factor
+    if is_causal:
+        allowed = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+        scores = torch.where(allowed, scores, -math.inf)
+    elif attn_mask is not None and attn_mask.dtype == torch.bool:
+        scores = torch.where(attn_mask, scores, -math.inf)
+    elif attn_mask is not None:
+        scores = scores + attn_mask
+    weights = scores.softmax(-1)
+    to_scores = weights * (grad @ values.mT - (grad * out).sum(-1, keepdim=True)) * factor
+    to_key, to_value = to_scores.mT @ query, weights.mT @ grad
+    if groups > 1:
+        to_key, to_value = (t.unflatten(1, (-1, groups)).sum(2) for t in (to_key, to_value))
+    return to_scores @ keys, to_key, to_value

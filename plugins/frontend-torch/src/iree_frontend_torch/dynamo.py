@@ -22,10 +22,10 @@ import iree_core as iree
 from iree_core.cache import ModuleCache, content_key, default_folder
 from iree_core.errors import UsageError
 from iree_core.ir import ir
-from iree_frontend_torch import effects, importer
+from iree_frontend_torch import importer
 from iree_frontend_torch.decompositions import table
 from iree_frontend_torch.exporting import compile_module, context
-from iree_frontend_torch.program import Input, Output, Program
+from iree_frontend_torch.program import Input, Output, Program, simplify
 from iree_frontend_torch.tensors import from_result, to_numpy
 
 _OPTIONS = frozenset({"target", "opt_level", "device", "threads"})
@@ -67,7 +67,7 @@ def backend(
 
 def _compile(graph: fx.GraphModule, options: Mapping[str, Any]) -> Callable[..., Any]:
     """Return a function of the graph's flat arguments that gives the list of its results."""
-    effects.remove(graph)
+    simplify(graph)
     inputs = [Input("user", node.name) for node in graph.graph.nodes if node.op == "placeholder"]
     output = graph.graph.output_node()
     results = list(output.args[0])

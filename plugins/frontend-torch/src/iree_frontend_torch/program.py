@@ -17,7 +17,7 @@ from torch.export.graph_signature import InputKind, OutputKind
 from torch.utils import _pytree as pytree
 
 from iree_core.errors import ImportModelError
-from iree_frontend_torch import effects
+from iree_frontend_torch import effects, numbers
 from iree_frontend_torch.decompositions import table
 
 
@@ -79,7 +79,7 @@ def from_decomposed(program: ExportedProgram) -> Program:
     Raises:
         ImportModelError: it has inputs or outputs that are no tensors or numbers.
     """
-    effects.remove(program.graph_module)
+    simplify(program.graph_module)
     signature = program.graph_signature
     outputs = _outputs(program)
     changed = {s.target for s in signature.output_specs if s.kind == OutputKind.BUFFER_MUTATION}
@@ -96,6 +96,12 @@ def from_decomposed(program: ExportedProgram) -> Program:
             inputs.append(found)
     dims = dimension_names(program.graph_module)
     return Program(program.graph_module, inputs, outputs, dims)
+
+
+def simplify(module: fx.GraphModule) -> None:
+    """Bring a graph, from wherever it comes, into the form that the importer knows."""
+    effects.remove(module)
+    numbers.rewrite(module)
 
 
 def _input(program: ExportedProgram, spec: Any, changed: set[str]) -> Input | None:

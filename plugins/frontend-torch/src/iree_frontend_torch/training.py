@@ -18,10 +18,9 @@ from torch import fx, nn
 import iree_core as iree
 from iree_core.errors import UsageError
 from iree_core.runtime_api import LoadedModule
-from iree_frontend_torch import effects
 from iree_frontend_torch.decompositions import table
 from iree_frontend_torch.exporting import compile_program
-from iree_frontend_torch.program import Input, Output, Program
+from iree_frontend_torch.program import Input, Output, Program, simplify
 from iree_frontend_torch.tensors import from_result, to_numpy
 
 Loss = Callable[..., torch.Tensor]
@@ -65,7 +64,7 @@ def training_step(
     """
     state = _State.of(model, optimizer)
     graph = _trace(model, loss, optimizer, state, batch)
-    effects.remove(graph)
+    simplify(graph)
     inputs = [Input("state", name, value) for name, value in state.tensors.items()]
     inputs += [Input("user", f"batch{n}") for n in range(len(batch))]
     outputs = [Output("user", "loss"), *(Output("state", name) for name in state.tensors)]

@@ -6,6 +6,7 @@ An operator is here because torch-mlir lacks it, gets it wrong, or makes slow co
 from __future__ import annotations
 
 from iree_core.ir import ir
+from iree_core.lowering.tensors import Tensor, fill
 from iree_core.passes.input.support import before, operations, replace
 from iree_core.passes.input.torch_ops.registry import LOWERINGS, Declined, Node
 
@@ -19,6 +20,7 @@ def lower(module: ir.Module) -> None:
         spectral,
     )
 
+    _replace_empty(module)
     names = {f"torch.{name}" for name in LOWERINGS} | {"torch.operator"}
     for op in operations(module, names):
         name = op.name
@@ -33,4 +35,29 @@ def lower(module: ir.Module) -> None:
                 values = node.results(lowering(node))
             except Declined:
                 continue
+        replace(op, values)
+
+
+def _replace_empty(module: ir.Module) -> None:
+    """Replace operators whose results have no elements; conversions divide by their sizes."""
+    found: list[ir.Operation] = []
+
+    def visit(view: ir.OpView) -> ir.WalkResult:
+        op = view.operation
+        if op.name.startswith(("torch.aten.", "torch.prims.")) and len(op.results):
+            found.append(op)
+        return ir.WalkResult.ADVANCE
+
+    module.operation.walk(visit)
+    for op in found:
+        with before(op):
+            node = Node(op)
+            try:
+                kinds = [node.result_type(n) for n in range(len(op.results))]
+            except Declined:
+                continue
+            if not all(kind.has_static_shape and 0 in kind.shape for kind, _ in kinds):
+                continue
+            made: list[Tensor] = [fill(kind.shape, element, 0) for kind, element in kinds]
+            values = node.results(made)
         replace(op, values)
