@@ -72,6 +72,17 @@ def register() -> None:
     add("linalg.solve/singular", linalg.solve, np.zeros((3, 3), np.float32), array((3, 1)))
     add("lax.linalg.tridiagonal_solve", lax.linalg.tridiagonal_solve, array((6,), F, 1),
         array((6,), F, 2, low=4, high=6), array((6,), F, 3), array((6, 2), F, 4))  # fmt: skip
+    for dtype in (F, C):
+        spd_ = positive(6, dtype, (2,))
+        for lower in (True, False):
+            add(f"lax.linalg.tridiagonal/{short(dtype)}/{'lower' if lower else 'upper'}",
+                lambda a, lo=lower: lax.linalg.tridiagonal(a, lower=lo), spd_)  # fmt: skip
+        add(f"scipy.eigh_tridiagonal/reduced/{short(dtype)}",
+            lambda a: jnp.sort(scipy.eigh_tridiagonal(*lax.linalg.tridiagonal(a)[1:3],
+                                                      eigvals_only=True)), spd_[0])  # fmt: skip
+    add("linalg.eig/real-and-pairs", _exactness_of_eig, array((7, 7), F, 15))
+    add("linalg.eig/symmetric", _exactness_of_eig, positive(6))
+    add("linalg.eig/identity", _exactness_of_eig, np.eye(4, dtype=np.float32))
     add("scipy.block_diag", scipy.block_diag, a, spd)
     add("scipy.toeplitz", scipy.toeplitz, array((5,)))
     add("scipy.qr_multiply", lambda a, c: jnp.abs(scipy.qr_multiply(a, c)[0]), array((5, 3)),
@@ -122,6 +133,14 @@ def check_eig(x: jax.Array) -> tuple[jax.Array, ...]:
     values, vectors = jnp.linalg.eig(x)
     left = x.astype(vectors.dtype) @ vectors - vectors * values[..., None, :]
     return jnp.abs(left), jnp.sort(jnp.abs(values))
+
+
+def _exactness_of_eig(x: jax.Array) -> tuple[jax.Array, ...]:
+    """Return how many eigenvalues and vectors are exactly real, or exact conjugates."""
+    values, vectors = jnp.linalg.eig(x)
+    pairs = values[:, None] == jnp.conj(values)[None, :]
+    real = (jnp.imag(vectors) == 0).all(0)
+    return (jnp.imag(values) == 0).sum(), pairs.any(1).sum(), real.sum(), *check_eig(x)
 
 
 def rebuild_schur(x: jax.Array) -> tuple[jax.Array, ...]:

@@ -41,9 +41,7 @@ def real_schur(a: Tensor) -> list[Tensor]:
         routine = Routine()
         t, z, re, im = (routine.array(value, element) for value in into[:4])
         info = routine.array(into[4], I32)
-        _prepare(routine, Routine().array(inputs[0], element), t, z, size)
-        _iterate(routine, t, z, info, size)
-        _eigenvalues(routine, t, re, im, size)
+        decompose(routine, Routine().array(inputs[0], element), (t, z, re, im, info), size)
         return [array.value for array in (t, z, re, im, info)]
 
     outputs = [
@@ -52,6 +50,14 @@ def real_schur(a: Tensor) -> list[Tensor]:
         ((), I32),
     ]
     return per_matrix([a], a.dims[:-2], outputs, body)
+
+
+def decompose(routine: Routine, source: Array, into: Sequence[Array], size: Dim) -> None:
+    """Set the five arrays that :func:`real_schur` returns, for one matrix."""
+    t, z, re, im, info = into
+    _prepare(routine, source, t, z, size)
+    _iterate(routine, t, z, info, size)
+    _eigenvalues(routine, t, re, im, size)
 
 
 def _prepare(routine: Routine, source: Array, t: Array, z: Array, size: Dim) -> None:

@@ -1,9 +1,8 @@
-"""The complex Schur form and eigenvectors of any square matrix, by the shifted QR algorithm.
+"""The complex Schur form of any square matrix, by the shifted QR algorithm.
 
 Hessenberg reduction, then implicit single-shift steps with Wilkinson's shift (Golub and Van
-Loan, Matrix Computations, 7.4 to 7.6). Real matrices are treated as complex ones, so that
-eigenvalues that are real come out with an imaginary part of rounding size. Matrices are the last
-two dimensions; all before them are a batch.
+Loan, Matrix Computations, 7.4 to 7.6). Real matrices are treated as complex ones. Matrices are
+the last two dimensions; all before them are a batch.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 from iree_core.ir import arith, ir
 from iree_core.lowering import index
 from iree_core.lowering.element import BOOL, COMPLEX64, COMPLEX128, I32, ElementType
-from iree_core.lowering.factor import apply_reflector, fill_array, hessenberg_in_place, identity
+from iree_core.lowering.factor import apply_reflector, hessenberg_in_place, identity
 from iree_core.lowering.imperative import (
     Array,
     Number,
@@ -32,20 +31,21 @@ from iree_core.lowering.tensors import Tensor, empty
 _STEPS_PER_ROW = 40
 
 
-def _complex_of(element: ElementType) -> ElementType:
+def complex_of(element: ElementType) -> ElementType:
+    """Return the complex type whose parts are as precise as ``element``."""
     return COMPLEX64 if real_of(element).bits == 32 else COMPLEX128
 
 
 def schur(a: Tensor) -> list[Tensor]:
     """Return the upper triangular form [..., n, n], the unitary basis [..., n, n], eigenvalues
     [..., n] and per matrix 0, or 1 where there was no convergence (LAPACK gees)."""
-    element, size = _complex_of(a.element), a.dims[-1]
+    element, size = complex_of(a.element), a.dims[-1]
 
     def body(inputs: list[ir.Value], into: list[ir.Value]) -> Values:
         routine = Routine()
         t, z, w = (routine.array(value, element) for value in into[:3])
         info = routine.array(into[3], I32)
-        _decompose(routine, Routine().array(inputs[0], a.element), t, z, info, size)
+        decompose(routine, Routine().array(inputs[0], a.element), t, z, info, size)
         with routine.loop(0, size) as i:
             w[i] = t[i, i]
         return [t.value, z.value, w.value, info.value]
@@ -54,35 +54,9 @@ def schur(a: Tensor) -> list[Tensor]:
     return per_matrix([a], a.dims[:-2], outputs, body)
 
 
-def eig(a: Tensor, *, left: bool, right: bool) -> list[Tensor]:
-    """Return eigenvalues [..., n], left and right eigenvectors as columns [..., n, n], all
-    complex, and per matrix 0 or 1 (LAPACK geev). Vectors not asked for are zero."""
-    element, size = _complex_of(a.element), a.dims[-1]
-
-    def body(inputs: list[ir.Value], into: list[ir.Value]) -> Values:
-        routine = Routine()
-        t = routine.array(empty([size, size], element), element)
-        z = routine.array(empty([size, size], element), element)
-        x = routine.array(empty([size], element), element)
-        w, lefts, rights = (routine.array(value, element) for value in into[:3])
-        info = routine.array(into[3], I32)
-        _decompose(routine, Routine().array(inputs[0], a.element), t, z, info, size)
-        with routine.loop(0, size) as i:
-            w[i] = t[i, i]
-        for wanted, vectors, solve in ((left, lefts, _left_vector), (right, rights, _right_vector)):
-            if not wanted:
-                fill_array(vectors, routine, (size, size), 0.0)
-                continue
-            with routine.loop(0, size) as k:
-                solve(routine, t, x, k, size)
-                _expand(routine, z, x, vectors, k, size)
-        return [w.value, lefts.value, rights.value, info.value]
-
-    square = ((size, size), element)
-    return per_matrix([a], a.dims[:-2], [((size,), element), square, square, ((), I32)], body)
-
-
-def _decompose(routine: Routine, source: Array, t: Array, z: Array, info: Array, size: Dim) -> None:
+def decompose(routine: Routine, source: Array, t: Array, z: Array, info: Array, size: Dim) -> None:
+    """Set ``t`` to the triangular form of ``source``, ``z`` to the basis; ``info`` as in
+    :func:`schur`."""
     element = t.element
     tau = routine.array(empty([size], element), element)
     with routine.loop(0, size) as i, routine.loop(0, size) as j:
@@ -218,48 +192,3 @@ def _length(x: Number, y: Number) -> Number:
     scale = choose(a > b, a, b)
     safe = choose(scale > 0.0, scale, number(1.0, scale.element))
     return ((a / safe) * (a / safe) + (b / safe) * (b / safe)).root * scale
-
-
-def _apart(routine: Routine, value: Number, other: Number) -> Number:
-    """Return ``value - other``, moved away from zero by rounding size."""
-    gap = value - other
-    real = real_of(value.element)
-    epsilon = 2.0**-23 if real.bits == 32 else 2.0**-52
-    least = (value.magnitude + other.magnitude) * epsilon + float(2.0**-100)
-    return choose(gap.magnitude < least, least.widened(gap.element), gap)
-
-
-def _right_vector(routine: Routine, t: Array, x: Array, k: ir.Value, size: Dim) -> None:
-    """Solve ``t x = t[k, k] x`` by back substitution."""
-    fill_array(x, routine, (size,), 0.0)
-    x[k] = number(1.0, t.element)
-    with routine.downwards(k) as i:
-        total = routine.variable(0.0, t.element)
-        with routine.loop(index.add(i, 1), index.add(k, 1)) as j:
-            total.add(t[i, j] * x[j])
-        x[i] = -(total.get() / _apart(routine, t[i, i], t[k, k]))
-
-
-def _left_vector(routine: Routine, t: Array, x: Array, k: ir.Value, size: Dim) -> None:
-    """Solve ``x^H t = t[k, k] x^H`` by forward substitution."""
-    fill_array(x, routine, (size,), 0.0)
-    x[k] = number(1.0, t.element)
-    with routine.loop(index.add(k, 1), size) as i:
-        total = routine.variable(0.0, t.element)
-        with routine.loop(k, i) as j:
-            total.add(t[j, i].conj * x[j])
-        x[i] = -(total.get() / _apart(routine, t[i, i].conj, t[k, k].conj))
-
-
-def _expand(routine: Routine, z: Array, x: Array, vectors: Array, k: ir.Value, size: Dim) -> None:
-    """Set column ``k`` to ``z x``, of length 1."""
-    norm = routine.variable(0.0, real_of(z.element))
-    with routine.loop(0, size) as i:
-        total = routine.variable(0.0, z.element)
-        with routine.loop(0, size) as j:
-            total.add(z[i, j] * x[j])
-        vectors[i, k] = total.get()
-        norm.add(total.get().square)
-    length = norm.get().root
-    with routine.loop(0, size) as i:
-        vectors[i, k] = vectors[i, k].over(length)

@@ -11,7 +11,17 @@ import re
 from collections.abc import Callable, Sequence
 
 from iree_core.ir import arith, complex, ir
-from iree_core.lowering import eigen, factor, index, scalars, schur, solve, sort
+from iree_core.lowering import (
+    eigen,
+    eigenvectors,
+    factor,
+    index,
+    scalars,
+    schur,
+    solve,
+    sort,
+    tridiagonal,
+)
 from iree_core.lowering.element import I32
 from iree_core.lowering.imperative import real_of
 from iree_core.lowering.loops import load
@@ -132,6 +142,12 @@ def _gehrd(op: ir.Operation) -> list[Tensor]:
     return [*factor.hessenberg(a), fill(a.dims[:-2], I32, 0)]
 
 
+def _sytrd(op: ir.Operation) -> list[Tensor]:
+    (a,) = _operands(op)
+    reduced = tridiagonal.reduce_hermitian(a, lower=_code(op, "uplo") == "L")
+    return [*reduced, fill(a.dims[:-2], I32, 0)]
+
+
 def _gtsv(op: ir.Operation) -> list[Tensor]:
     return factor.tridiagonal_solve(*_operands(op))
 
@@ -149,7 +165,7 @@ def _gesdd(op: ir.Operation) -> list[Tensor]:
 
 def _geev(op: ir.Operation) -> list[Tensor]:
     (a,) = _operands(op)
-    values, left, right, info = schur.eig(
+    values, left, right, info = eigenvectors.eig(
         a, left=_code(op, "compute_left") == "V", right=_code(op, "compute_right") == "V"
     )
     if a.element.kind == "complex":
@@ -183,7 +199,9 @@ _LAPACK_CALLS: dict[str, Callable[[ir.Operation], list[Tensor]]] = {
     "orgqr": _orgqr,
     "ormqr": _ormqr,
     "potrf": _potrf,
+    "hetrd": _sytrd,
     "syevd": _syevd,
+    "sytrd": _sytrd,
     "trsm": _trsm,
     "ungqr": _orgqr,
     "unmqr": _ormqr,

@@ -6,7 +6,7 @@ What torch builds from them (solve, inverse, determinant, QR) is decomposed by t
 from __future__ import annotations
 
 from iree_core.ir import arith, ir
-from iree_core.lowering import eig, eigen, factor, index, solve
+from iree_core.lowering import eigen, eigenvectors, factor, index, solve
 from iree_core.lowering.element import I32
 from iree_core.lowering.imperative import Routine
 from iree_core.lowering.loops import Values
@@ -123,11 +123,11 @@ def svd(node: Node) -> list[Tensor]:
 @register("aten.linalg_eig")
 def eig(node: Node) -> list[Tensor]:
     """``linalg_eig(a)``: values and right vectors, complex."""
-    values, _, vectors, _ = eig.eig(node.tensor(0), left=False, right=True)
+    values, _, vectors, _ = eigenvectors.eig(node.tensor(0), left=False, right=True)
     return [values, vectors]
 
 
 @register("aten._linalg_eigvals")
 def eigenvalues(node: Node) -> Tensor:
     """``_linalg_eigvals(a)``."""
-    return eig.eig(node.tensor(0), left=False, right=False)[0]
+    return eigenvectors.eig(node.tensor(0), left=False, right=False)[0]
