@@ -221,6 +221,11 @@ def _not(t: Any, m: tuple[str, ...], o: tuple[str, ...]) -> None:
 
 
 def _cvt(t: Any, m: tuple[str, ...], o: tuple[str, ...]) -> None:
+    if "f16x2" in m or "bf16x2" in m:
+        half = dtype_of("f16" if "f16x2" in m else "bf16")
+        high, low = (np.asarray(t.get(x, "f32")).astype(half).view(np.uint16) for x in o[1:3])
+        t.set(o[0], high.astype(np.uint32) << np.uint32(16) | low)
+        return
     *_, target, source = [x for x in m if _is_type(x)]
     value = np.asarray(t.get(o[1], source))
     to = dtype_of(target)

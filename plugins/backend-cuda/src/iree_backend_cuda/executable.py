@@ -54,6 +54,7 @@ class Function:
                     + (f" {said}" if said else ""),
                     hint=error.hint,
                 ) from error
+            assert module.value is not None
             weakref.finalize(self, _unload, device, module.value).atexit = False
             name = ctypes.create_string_buffer(entry.name.encode())
             device.guarded(

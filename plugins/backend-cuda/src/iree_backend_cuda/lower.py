@@ -63,7 +63,8 @@ def lower_kernel(kernel: GpuKernel, context: ir.Context, target: CudaTarget) -> 
 
 def _refuse_calls(module: ir.Module) -> None:
     """Refuse calls of functions that no device has."""
-    defined, called = set(), set()
+    defined: set[str] = set()
+    called: set[str] = set()
     for op in module.body.operations:
         name = op.operation.name
         if name == "llvm.func":
