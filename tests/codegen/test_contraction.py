@@ -212,6 +212,17 @@ def test_long_reduction_is_done_in_slices(epilogue: str) -> None:
     check(Product(45, 70, 300, packed=True, target=small, epilogue=epilogue))
 
 
+@pytest.mark.parametrize("dynamic", ["", "m"])
+@pytest.mark.parametrize("k", [32, 150])
+def test_weights_larger_than_the_cache_are_asked_for_ahead(k: int, dynamic: str) -> None:
+    small = CpuModel(l2_bytes=16 * 1024)
+    product = Product(100, 200, k, packed=True, target=small, dynamic=dynamic, epilogue="bias")
+    assert str(check(product).module).count("memref.prefetch") > 0
+    large = CpuModel(l2_bytes=1024 * 1024)
+    product = Product(100, 200, k, packed=True, target=large)
+    assert str(check(product).module).count("memref.prefetch") == 0
+
+
 def test_transposed_left_operand() -> None:
     check(Product(33, 64, 40, left="km", packed=True))
 

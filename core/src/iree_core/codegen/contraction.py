@@ -36,6 +36,7 @@ from iree_core.layout import layout_of
 __all__ = ["build", "build_contraction", "match_contraction"]
 
 _ROWS_WORTH_PACKING = 32
+_ROWS_OF_A_SLICE = 256
 
 
 def build_contraction(dispatch: Dispatch, cpu: CpuModel) -> Kernel:
@@ -284,14 +285,17 @@ def _slice(c: Contraction, cpu: CpuModel, columns: int, dot: DotForm | None) -> 
     """Return how much of a long reduction to do at a time.
 
     Where a panel takes more than half of the L2 cache, slices of it take at most a quarter, if
-    there are rows enough to use them again.
+    there are rows enough to use them again. Slices of the rows take at most all of it, so that
+    a panel comes at most twice.
     """
     if len(c.reductions) != 1 or c.row is None or c.extent(c.row) < 32:
         return None
     (dim,) = c.reductions
     extent = c.static(dim)
     group = 1 if dot is None else dot.group
-    most = cpu.l2_bytes // 4 // (columns * element_bits(accumulator_type(c)) // 8) * group
+    size = element_bits(accumulator_type(c)) // 8
+    rows = min(c.extent(c.row), _ROWS_OF_A_SLICE)
+    most = min(cpu.l2_bytes // 4 // (columns * size), cpu.l2_bytes // (rows * size)) * group
     if extent is None or extent <= 2 * most:
         return None
     return -(-blocking.even_blocks(extent, most) // group) * group

@@ -15,6 +15,7 @@ from iree_core.codegen.group_panel import GroupPacker
 from iree_core.codegen.kernel import CpuModel
 from iree_core.codegen.microkernel import Axis, Linear, Operand, RegisterTile
 from iree_core.codegen.panel import Panel, PanelPacker, RowBlock, RowPacker
+from iree_core.codegen.prefetch import find_stream
 from iree_core.codegen.traits import body_cost, generics
 from iree_core.expr import Expr
 from iree_core.ir import ir, memref, vector
@@ -66,6 +67,10 @@ class ContractionLoops:
         self.kind = accumulator_type(contraction)
         group = schedule.dot.group if schedule.dot is not None else 1
         self.window = conv.Window(contraction, self.evaluator, self.sizes, cpu.l2_bytes, group)
+        self.stream = find_stream(contraction, schedule, self.evaluator, cpu.l2_bytes)
+        if self.stream is not None:
+            self.window.streamed = []
+        self.first_row: Scalar = 0
         self.packer = self._packer()
         self.row_packer = self._row_packer()
         self.staging = self._staging()
@@ -287,6 +292,7 @@ class ContractionLoops:
         if size is None or size > s.rows:
             start = b.mul(block, s.rows)
             stop = b.min(b.add(start, s.rows), self.sizes[c.row])
+        self.first_row = start
         if s.slice is None:
             self._row_tiles(start, stop, base, lanes)
         else:
@@ -378,7 +384,7 @@ class ContractionLoops:
         for (_, v), position in zip(spots, positions, strict=True):
             value = self.evaluator.value(init, position, lanes[v])
             initial.append(self.b.splat(self._to_accumulator(value), lanes[v].width))
-        axes = self._in_groups(self.window.axes(rows))
+        axes = self._finished(base, self.window.axes(rows))
         accumulators = self.tile.emit(base, rows, lanes, initial, axes, phases)
         if self.staging is not None and rows > 1:
             self._store_by_rows(base, rows, lanes, accumulators)
@@ -386,8 +392,10 @@ class ContractionLoops:
         for (_, v), position, value in zip(spots, positions, accumulators, strict=True):
             self._store(position, lanes[v], value)
 
-    def _in_groups(self, axes: list[Axis]) -> list[Axis]:
-        """Let the innermost loop step by groups where dot products multiply."""
+    def _finished(self, base: Mapping[int, Scalar], axes: list[Axis]) -> list[Axis]:
+        """Let the innermost loop step by groups of dot products, or ask for weights ahead."""
+        if self.stream is not None:
+            return self.stream.spread(axes, base, self.first_row)
         if self.s.dot is None:
             return axes
         return [*axes[:-1], replace(axes[-1], step=self.s.dot.group)]
@@ -410,7 +418,7 @@ class ContractionLoops:
         ]
         kind = ir.VectorType.get([lanes[0].width], self.kind)
         initial = [vector.LoadOp(kind, self.staging, [at]).result for at in places]
-        axes = self._in_groups([axis])
+        axes = self._finished(base, [axis])
         accumulators = self.tile.emit(base, rows, lanes, initial, axes, phases)
         for at, value in zip(places, accumulators, strict=True):
             vector.StoreOp(value, self.staging, [at])

@@ -107,6 +107,7 @@ class Axis:
         sweep: how far the element that is read moves with the row and with an iteration, where
             rows share elements.
         step: how many iterations are done at a time; the last time there may be fewer.
+        meanwhile: the number of iterations after which to emit something else, and what.
     """
 
     dim: int
@@ -116,6 +117,7 @@ class Axis:
     active: Callable[[int], Sequence[int]] | None = None
     sweep: tuple[int, int] | None = None
     step: int = 1
+    meanwhile: tuple[int, Callable[[Scalar], None]] | None = None
 
 
 @dataclass(frozen=True)
@@ -222,11 +224,38 @@ class RegisterTile:
         if axis.step > 1:
             start, state = self._whole_steps(axis, start, stop, base, offsets, rows, state)
             return self._last_step(axis, start, stop, base, offsets, rows, state)
+        if axis.meanwhile is not None and phases == 1:
+            start, state = self._interrupted(axis, start, stop, rest, base, offsets, rows, state)
         if rest or phases == 1:
             return self._loop(axis, start, stop, 1, 1, rest, base, offsets, rows, state)
         start, state = self._whole_steps(axis, start, stop, base, offsets, rows, state)
         tail = self._loop(axis, start, stop, 1, 1, rest, base, offsets, rows, state[: self._width])
         return tail + state[self._width :]
+
+    def _interrupted(
+        self,
+        axis: Axis,
+        start: Scalar,
+        stop: Scalar,
+        rest: list[Axis],
+        base: dict[int, Scalar],
+        offsets: dict[int, int],
+        rows: Sequence[int],
+        state: list[ir.Value],
+    ) -> tuple[Scalar, list[ir.Value]]:
+        """Emit the loop with something else between its intervals; return where it stops."""
+        assert axis.meanwhile is not None
+        b, (interval, emit) = self.builder, axis.meanwhile
+
+        def body(k: Scalar, carried: list[ir.Value]) -> list[ir.Value]:
+            with self.evaluator.scope():
+                emit(k)
+                end = b.add(k, interval)
+                return self._loop(axis, k, end, 1, 1, rest, base, offsets, rows, carried)
+
+        whole = b.mul(b.div(b.sub(stop, start), interval), interval)
+        middle = b.add(start, whole)
+        return middle, b.loop(start, middle, interval, body, state)
 
     def _whole_steps(
         self,
