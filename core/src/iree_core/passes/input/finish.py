@@ -9,6 +9,7 @@ from iree_core.errors import CompileError
 from iree_core.ir import ir, run_pipeline
 from iree_core.lowering.loops import forward_sizes
 from iree_core.passes.diagnostics import describe_location
+from iree_core.passes.input.reshapes import ResolveReshapes
 from iree_core.passes.input.support import dialects, functions, operations
 from iree_core.passes.state import CompilationState
 
@@ -66,6 +67,8 @@ class CanonicalizeInput:
             "builtin.module(func.func(convert-elementwise-to-linalg),canonicalize,cse,symbol-dce)",
         )
         _drop_assertions(module, state)
+        if operations(module, {"tensor.reshape"}):
+            ResolveReshapes().run(module, state)
         forward_sizes(module)
 
 

@@ -41,9 +41,9 @@ class ResolveReshapes:
     name: str = "resolve-reshapes"
 
     def run(self, module: ir.Module, state: CompilationState) -> None:
-        """Replace every reshape whose shape is made of known numbers."""
+        """Replace every reshape."""
         share_argument_sizes(module)
-        found = [op for op in operations(module, {"tensor.reshape"}) if _sizes(op) is not None]
+        found = operations(module, {"tensor.reshape"})
         if not found:
             return
         for op in found:
@@ -99,16 +99,17 @@ def _replace_sizes(argument: ir.Value, axis: int, size: ir.Value) -> None:
             op.results[0].replace_all_uses_with(size)
 
 
-def _sizes(op: ir.Operation) -> list[ir.Value] | None:
-    """Return the numbers a reshape's shape is made of, None where it is some other tensor."""
-    source = op.operands[1].owner
-    if isinstance(source, ir.Block):
-        return None
-    if source.name == "arith.constant":
+def _sizes(op: ir.Operation) -> list[ir.Value]:
+    """Return the numbers of a reshape's shape."""
+    owner = op.operands[1].owner
+    source = None if isinstance(owner, ir.Block) else owner
+    if source is not None and source.name == "arith.constant":
         numbers = ir.DenseIntElementsAttr(source.attributes["value"])
-        with before(op):
-            return [arith.constant(ir.IndexType.get(), n) for n in _each(numbers)]
-    return list(source.operands) if source.name == "tensor.from_elements" else None
+        return [arith.constant(ir.IndexType.get(), n) for n in _each(numbers)]
+    if source is not None and source.name == "tensor.from_elements":
+        return list(source.operands)
+    count = ir.RankedTensorType(op.operands[1].type).shape[0]
+    return [tensor.extract(op.operands[1], [index.value(n)]) for n in range(count)]
 
 
 def _each(numbers: ir.DenseIntElementsAttr) -> list[int]:
@@ -118,7 +119,7 @@ def _each(numbers: ir.DenseIntElementsAttr) -> list[int]:
 
 def _mark(op: ir.Operation) -> None:
     sizes = []
-    for size in _sizes(op) or ():
+    for size in _sizes(op):
         is_index = isinstance(size.type, ir.IndexType)
         sizes.append(size if is_index else arith.index_cast(ir.IndexType.get(), size))
     shape = ir.RankedTensorType(op.operands[0].type).shape

@@ -16,6 +16,7 @@ from iree_core.passes.abi.signature import format_type, read_signature
 from iree_core.passes.diagnostics import describe_location
 from iree_core.passes.scheduling import constants, control_flow, results
 from iree_core.passes.scheduling.aliases import Aliases, GlobalRoot, Root, global_name
+from iree_core.passes.scheduling.checks import Checks
 from iree_core.passes.scheduling.inplace import overwritable
 from iree_core.passes.scheduling.places import Place, Places, users_through_reshapes
 from iree_core.passes.scheduling.shapes import (
@@ -79,6 +80,7 @@ class Bufferizer:
         }
         self.shapes = Shapes(function, module)
         self.aliases = Aliases(function)
+        self.checks = Checks(self.shapes, self.size)
         self.places = Places(self.shapes, self.aliases, self.overwritable)
         self.place_buffers: dict[Place, ir.Value] = {}
         self.spare_buffers: dict[Place, ir.Value] = {}
@@ -180,6 +182,7 @@ class Bufferizer:
     # Dispatches.
 
     def _op_func_call(self, op: func.CallOp) -> None:
+        self.checks.call(op, self.callees[op.callee.value])
         tensors = [o for o in op.operands if isinstance(o.type, ir.RankedTensorType)]
         inputs = [self.buffers[o] for o in tensors]
         scalars = [self._scalar_operand(o) for o in op.operands if o not in tensors]
@@ -292,11 +295,16 @@ class Bufferizer:
 
     # Views.
 
-    def _op_tensor_cast(self, op: ir.OpView) -> None:
+    def _op_tensor_collapse_shape(self, op: ir.OpView) -> None:
         self.buffers[op.results[0]] = self.buffers[op.operands[0]]
 
-    _op_tensor_expand_shape = _op_tensor_cast
-    _op_tensor_collapse_shape = _op_tensor_cast
+    def _op_tensor_cast(self, op: ir.OpView) -> None:
+        self.checks.cast(op)
+        self._op_tensor_collapse_shape(op)
+
+    def _op_tensor_expand_shape(self, op: ir.OpView) -> None:
+        self.checks.expansion(op)
+        self._op_tensor_collapse_shape(op)
 
     def _op_tensor_extract_slice(self, op: ir.OpView) -> None:
         offset = self.slice_offset(op, self.shapes.dims(op.operands[0]), 1)

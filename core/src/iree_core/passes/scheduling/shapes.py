@@ -99,17 +99,13 @@ class Shapes:
         # all is computed again, until nothing is contradicted.
         while True:
             contradicted: set[tuple[ir.Value, int]] = set()
-
-            def visit(op: ir.Operation, found: set = contradicted) -> ir.WalkResult:
+            for op in _operations(self._function.operation):
                 arguments = [a for r in op.regions for b in r.blocks for a in b.arguments]
                 for value in (*op.results, *arguments):
                     if isinstance(value.type, ir.RankedTensorType):
                         self.dims(value)
-                if op.operation.name in ("scf.for", "scf.while"):
-                    found |= self._contradictions(op.opview)
-                return ir.WalkResult.ADVANCE
-
-            self._function.operation.walk(visit)
+                if op.name in ("scf.for", "scf.while"):
+                    contradicted |= self._contradictions(op.opview)
             if not contradicted - self.varying:
                 return
             self.varying |= contradicted
@@ -264,6 +260,18 @@ class Shapes:
         for dims in rest:
             total = total + dims[axis]
         return tuple(total if d == axis else size for d, size in enumerate(first))
+
+
+def _operations(root: ir.Operation) -> list[ir.Operation]:
+    """Return ``root`` and everything in it; what a walk's callback raises would lose its type."""
+    found: list[ir.Operation] = []
+
+    def visit(op: ir.Operation) -> ir.WalkResult:
+        found.append(op.operation)
+        return ir.WalkResult.ADVANCE
+
+    root.walk(visit)
+    return found
 
 
 @dataclass(frozen=True)
