@@ -499,3 +499,43 @@ def _attention_backward(
     if groups > 1:
         to_key, to_value = (t.unflatten(1, (-1, groups)).sum(2) for t in (to_key, to_value))
     return to_scores @ keys, to_key, to_value
+
+
+@register(aten.multinomial.default)
+def _multinomial(
+    weights: torch.Tensor, num_samples: int, replacement: bool = False, *, generator: Any = None
+) -> torch.Tensor:
+    """Invert the cumulative distribution, or take the first in a race of exponential clocks."""
+    # Efraimidis and Spirakis 2006 for samples without replacement.
+    if replacement:
+        reached = weights.cumsum(-1)
+        drawn = torch.rand([*weights.shape[:-1], num_samples], dtype=weights.dtype)
+        drawn = drawn * reached.narrow(-1, weights.shape[-1] - 1, 1)
+        number = (reached.unsqueeze(-2) <= drawn.unsqueeze(-1)).sum(-1)
+        return number.clamp(max=weights.shape[-1] - 1)
+    clocks = -torch.rand(weights.shape, dtype=weights.dtype).log() / weights
+    return torch.topk(clocks, num_samples, -1, largest=False).indices
+
+
+@register(aten.pow.Tensor_Tensor)
+def _integer_power(base: torch.Tensor, exponent: torch.Tensor) -> Any:
+    """Square and multiply; integers wrap around."""
+    kind = torch.result_type(base, exponent)
+    if kind.is_floating_point or kind.is_complex:
+        return NotImplemented
+    base, exponent = base.to(kind), exponent.to(kind)
+    power, square, rest = torch.ones_like(base * exponent), base, exponent.clamp(min=0)
+    for _ in range(6):
+        power = torch.where(rest % 2 == 1, power * square, power)
+        square, rest = square * square, rest // 2
+    # Of other bases no power as high or negative is left in the type.
+    sign = torch.where(exponent % 2 == 0, base * base, base)
+    unit = base.abs() == 1
+    return torch.where((exponent < 0) | (exponent > 63), torch.where(unit, sign, 0), power)
+
+
+@register(aten.pow.Scalar)
+def _power_of_number(base: Any, exponent: torch.Tensor) -> Any:
+    if isinstance(base, float) or exponent.is_floating_point():
+        return NotImplemented
+    return torch.pow(torch.full([], base, dtype=exponent.dtype), exponent)

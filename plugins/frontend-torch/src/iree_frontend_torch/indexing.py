@@ -19,14 +19,52 @@ def _index_put(x: Tensor, indices: Any, values: Tensor, accumulate: bool = False
     The n-th element that the mask takes gets the n-th of the values.
     """
     given = [(place, index) for place, index in enumerate(indices) if index is not None]
-    if len(given) != 1 or given[0][1].dtype not in (torch.bool, torch.uint8):
+    if not any(_is_mask(index) for _, index in given):
         return NotImplemented
+    if len(given) != 1:
+        positions = _positions(indices)
+        return (
+            NotImplemented
+            if positions is None
+            else aten.index_put(x, positions, values, accumulate)
+        )
     first, mask = given[0][0], given[0][1].to(torch.bool)
     after = x.dim() - first - mask.dim()
     spread = _spread(values, mask, after)
     chosen = mask.reshape([1] * first + list(mask.shape) + [1] * after)
     spread = spread.to(x.dtype)
     return torch.where(chosen, x + spread if accumulate else spread, x)
+
+
+def _is_mask(index: Tensor) -> bool:
+    return index.dtype in (torch.bool, torch.uint8)
+
+
+def _positions(indices: Any) -> list[Tensor | None] | None:
+    """Return indices with positions for masks; the other indices tell how many each takes.
+
+    None where they do not.
+    """
+    counts = [i.shape[0] for i in indices if i is not None and not _is_mask(i) and i.dim() == 1]
+    masks = [i for i in indices if i is not None and _is_mask(i)]
+    if not counts or any(mask.dim() != 1 for mask in masks):
+        return None
+    count = max(counts)
+
+    def position(mask: Tensor) -> Tensor:
+        order = torch.sort((mask == 0).to(torch.int32), stable=True).indices
+        return order.narrow(0, 0, count)
+
+    return [position(i) if i is not None and _is_mask(i) else i for i in indices]
+
+
+@register(aten.index.Tensor)
+def _index(x: Tensor, indices: Any) -> Any:
+    """Take elements through masks beside other indices."""
+    if not any(i is not None and _is_mask(i) for i in indices):
+        return NotImplemented
+    positions = _positions(indices)
+    return NotImplemented if positions is None else aten.index(x, positions)
 
 
 def _spread(values: Tensor, mask: Tensor, after: int) -> Tensor:

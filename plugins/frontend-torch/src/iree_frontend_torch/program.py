@@ -70,7 +70,18 @@ class Program:
 
 def decompose(program: ExportedProgram) -> ExportedProgram:
     """Return an exported program without side effects, of operators that the compiler knows."""
+    for child in program.graph_module.modules():
+        if isinstance(child, fx.GraphModule):
+            for node in child.graph.nodes:
+                node.target = _VIEWS.get(node.target, node.target)
     return program.run_decompositions(table())
+
+
+_VIEWS: dict[Any, Any] = {
+    torch.ops.prims.squeeze.default: torch.ops.aten.squeeze.dims,
+    torch.ops.prims.view_of.default: torch.ops.aten.alias.default,
+}
+"""By views that torch refuses to make functional: what is the same to it."""
 
 
 def from_decomposed(program: ExportedProgram) -> Program:
