@@ -150,10 +150,12 @@ class ComputeEncoder(Encoder):
     def setBuffer_offset_atIndex_(self, buffer: Buffer, offset: int, index: int) -> None:
         assert 0 <= index < 31 and 0 <= offset < buffer.length() and offset % 16 == 0
         self._places[index] = (buffer, offset)
+        self._bytes.pop(index, None)
 
     def setBytes_length_atIndex_(self, data: bytes, length: int, index: int) -> None:
         assert 0 <= index < 31 and len(data) == length <= _MOST_SET_BYTES
         self._bytes[index] = data
+        self._places.pop(index, None)
 
     def dispatchThreadgroups_threadsPerThreadgroup_(
         self, groups: tuple[int, int, int], threads: tuple[int, int, int]
