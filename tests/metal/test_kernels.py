@@ -92,27 +92,26 @@ def test_comparisons_of_floats() -> None:
         np.testing.assert_array_equal(result, expected, err_msg=name)
 
 
-INTEGER_OPERATIONS = "addi muli divsi divui remsi shrsi shrui maxsi minui".split()
+INTEGER_OPERATIONS: dict[str, Callable] = {
+    "addi": np.add, "muli": np.multiply, "divui": np.floor_divide, "remsi": np.fmod,
+    "divsi": lambda x, y: np.trunc(x.astype(np.longdouble) / y).astype(x.dtype),
+    "shrsi": np.right_shift, "shrui": np.right_shift, "maxsi": np.maximum, "minui": np.minimum,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("width", [8, 16, 32, 64])
 def test_integers_wrap_and_extend(width: int) -> None:
-    signed, unsigned = np.dtype(f"i{width // 8}"), np.dtype(f"u{width // 8}")
-    info, kind = np.iinfo(signed), f"i{width}"
-    for op in INTEGER_OPERATIONS:
+    signed, kind = np.dtype(f"i{width // 8}"), f"i{width}"
+    info = np.iinfo(signed)
+    for op, function in INTEGER_OPERATIONS.items():
         x = RNG.integers(info.min, info.max, 500, signed, endpoint=True)
         y = RNG.integers(1, width if op.startswith("sh") else info.max, 500, signed)
-        a, b = (x.view(unsigned), y.view(unsigned)) if "u" in op[-2:] else (x, y)
+        dtype = np.dtype(f"u{width // 8}") if "u" in op[-2:] else signed
         with np.errstate(over="ignore"):
-            expected = {
-                "addi": lambda: x + y, "muli": lambda: x * y, "divui": lambda: a // b,
-                "divsi": lambda: np.trunc(x.astype(np.longdouble) / y).astype(signed),
-                "remsi": lambda: np.fmod(x, y), "shrsi": lambda: x >> y, "shrui": lambda: a >> b,
-                "maxsi": lambda: np.maximum(x, y), "minui": lambda: np.minimum(a, b),
-            }[op]()  # fmt: skip
+            expected = function(x.view(dtype), y.view(dtype))
         text = elementwise(f"%r = arith.{op} %a, %b : {kind}", [kind, kind], kind)
-        (result,), _ = run_dispatch(text, [x, y], [500], [((500,), signed)])
-        np.testing.assert_array_equal(result, expected.view(signed), err_msg=op)
+        (result,), _ = run_dispatch(text, [x, y], [500], [((500,), dtype)])
+        np.testing.assert_array_equal(result, expected, err_msg=op)
 
 
 NARROW = {
