@@ -177,6 +177,59 @@ def test_softmax(m: int, n: int, strategy: str) -> None:
     np.testing.assert_allclose(result, e / e.sum(1, keepdims=True), rtol=1e-5, atol=1e-7)
 
 
+REDUCTION = """
+func.func private @d(%x: tensor<?x?x{kind}> {{flow.dims = array<i64: 1, 2>}}, %m: index, %n: index)
+    -> (tensor<?x{kind}> {{flow.dims = array<i64: 1>}}) attributes {{flow.dispatch}} {{
+  %start = arith.constant {start} : {kind}
+  %e = tensor.empty(%m) : tensor<?x{kind}>
+  %f = linalg.fill ins(%start : {kind}) outs(%e : tensor<?x{kind}>) -> tensor<?x{kind}>
+  %o = linalg.generic {{indexing_maps = [affine_map<(i,j)->(i,j)>, affine_map<(i,j)->(i)>],
+      iterator_types = ["parallel", "reduction"]}}
+      ins(%x : tensor<?x?x{kind}>) outs(%f : tensor<?x{kind}>) {{
+    ^bb0(%a: {kind}, %b: {kind}):
+      %0 = arith.{op} %a, %b : {kind}
+      linalg.yield %0 : {kind} }} -> tensor<?x{kind}>
+  return %o : tensor<?x{kind}>
+}}"""
+REDUCTIONS = [
+    ("f32", "addf", "1.0", np.float32, lambda x: 1 + x.sum(1)),
+    ("f32", "maximumf", "-1.0", np.float32, lambda x: np.maximum(-1, x.max(1))),
+    ("i32", "addi", "5", np.int32, lambda x: (5 + x.sum(1)).astype(np.int32)),
+    ("i64", "addi", "5", np.int64, lambda x: 5 + x.sum(1)),
+    ("i8", "maxsi", "-128", np.int8, lambda x: x.max(1)),
+    ("f16", "maximumf", "-1.0", np.float16, lambda x: np.maximum(-1, x.max(1))),
+    ("i64", "minui", "-1", np.uint64, lambda x: x.min(1)),
+]
+
+
+@pytest.mark.parametrize("kind,op,start,dtype,expected", REDUCTIONS)
+def test_simdgroups_reduce_rows(
+    kind: str, op: str, start: str, dtype: type, expected: Callable
+) -> None:
+    text = REDUCTION.format(kind=kind, op=op, start=start)
+    _, compiled = compile_dispatch(text)
+    assert compiled.kernel.schedule == "rows"
+    assert ("simd_sum" if op.startswith("add") and kind[1:] == "32" else "shuffle_xor") in (
+        source_of(compiled)
+    )
+    for m, n in ((1, 1), (3, 31), (5, 100)):
+        if np.issubdtype(dtype, np.floating):
+            x = RNG.standard_normal((m, n)).astype(dtype)
+        else:
+            x = RNG.integers(0, 100, (m, n)).astype(dtype)
+        for options in ("", "mac2"):  # with and without simdgroups
+            (found,), _ = run_dispatch(text, [x], [m, n], [((m,), dtype)], options=options)
+            np.testing.assert_allclose(found, expected(x), rtol=1e-5, atol=1e-5)
+
+
+def test_nan_is_the_largest_for_a_whole_simdgroup() -> None:
+    x = RNG.standard_normal((2, 70), np.float32)
+    x[1, 50] = np.nan
+    text = REDUCTION.format(kind="f32", op="maximumf", start="0.0")
+    (found,), _ = run_dispatch(text, [x], [2, 70], [((2,), np.float32)])
+    np.testing.assert_array_equal(found, [x[0].max(), np.nan])
+
+
 def test_doubles_are_refused() -> None:
     with pytest.raises(CompileError, match="no 64-bit floats"):
         compile_dispatch(elementwise("%r = arith.addf %a, %a : f64", ["f64"], "f64"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING
@@ -93,10 +93,35 @@ def combiners(op: ir.OpView) -> list[Combiner] | None:
     return found
 
 
+@dataclass(frozen=True)
+class Share:
+    """The part of a reduction that one of several workers does.
+
+    Attributes:
+        first, step: which iterations of the innermost loop are its own.
+        join: emits the combination of what the workers have.
+    """
+
+    first: Scalar
+    step: int
+    join: Callable[[Combiner, ir.Value], ir.Value]
+
+
 def emit_inline(
-    evaluator: Evaluator, op: ir.OpView, number: int, position: Sequence[Index], lane: Lane | None
+    evaluator: Evaluator,
+    op: ir.OpView,
+    number: int,
+    position: Sequence[Index],
+    lane: Lane | None,
+    share: Share | None = None,
 ) -> list[ir.Value]:
-    """Reduce at one position (lanes, if any, run along parallel loops): plain nested loops."""
+    """Reduce at one position (lanes, if any, run along parallel loops): plain nested loops.
+
+    With ``share`` several workers do a part each and all of them return the result.
+
+    Raises:
+        NotScheduled: work is shared but how its parts combine is not known.
+    """
     builder = evaluator.builder
     maps = [a.value for a in op.indexing_maps]
     count = len(list(op.inputs))
@@ -116,21 +141,37 @@ def emit_inline(
         for operand, map_ in zip(op.outputs, maps[count:], strict=True)
     ]
 
+    reduced = reduction_dims(op)
+
     def nest(dims: Sequence[int], carried: list[ir.Value]) -> list[ir.Value]:
         if not dims:
             with evaluator.scope():
                 inputs = input_values(evaluator, op, loops, lane)
                 results = evaluator.body(op, loops, [*inputs, *carried], lane)
                 return [widened(r) for r in results]
+        first, step = (share.first, share.step) if share and len(dims) == 1 else (0, 1)
 
         def body(i: Scalar, inner: list[ir.Value]) -> list[ir.Value]:
             loops[dims[0]] = Index(i)
             with evaluator.scope():
                 return nest(dims[1:], inner)
 
-        return builder.loop(0, sizes[dims[0]], 1, body, carried)
+        return builder.loop(first, sizes[dims[0]], step, body, carried)
 
-    return nest(reduction_dims(op), start)
+    if share is None:
+        return nest(reduced, start)
+    kinds = combiners(op)
+    if kinds is None:
+        raise NotScheduled("a reduction whose combination is not known")
+    neutral = [
+        builder.constant(value.type, kind.identity(value.type))
+        for kind, value in zip(kinds, start, strict=True)
+    ]
+    parts = nest(reduced, neutral)
+    return [
+        kind.join(share.join(kind, part), value)
+        for kind, part, value in zip(kinds, parts, start, strict=True)
+    ]
 
 
 def input_values(

@@ -12,6 +12,8 @@ from iree_backend_metal.features import DEFAULT_FAMILY, FAMILIES, FEATURES, Fami
 from iree_core.codegen.gpu import GpuModel
 from iree_core.errors import UsageError
 
+SIMDGROUP = 32
+
 
 @dataclass(frozen=True)
 class MetalTarget:
@@ -36,7 +38,12 @@ class MetalTarget:
     @property
     def model(self) -> GpuModel:
         """What the schedules need to know."""
-        return GpuModel()
+        together = "simdgroups" in self.features
+        return GpuModel(
+            subgroup=SIMDGROUP if together else 0,
+            subgroup_sums=together,
+            matrix_side=8 if "simdgroup_matrix" in self.features else 0,
+        )
 
 
 def parse_target(options: str) -> MetalTarget:

@@ -6,6 +6,7 @@ one work item is.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from iree_core.codegen.builder import NotScheduled
@@ -15,11 +16,19 @@ from iree_core.codegen.gpu.kernel import GpuKernel, GpuModel
 if TYPE_CHECKING:
     from iree_core.ir import Context
 
-__all__ = ["GpuKernel", "GpuModel", "build_gpu_kernel"]
+__all__ = ["GpuKernel", "GpuModel", "Schedule", "build_gpu_kernel"]
+
+# Returns the kernel of a dispatch or raises NotScheduled.
+Schedule = Callable[[Dispatch, GpuModel], GpuKernel]
 
 
 def build_gpu_kernel(
-    dispatch: str, gpu: GpuModel, context: Context, *, general: bool = False
+    dispatch: str,
+    gpu: GpuModel,
+    context: Context,
+    *,
+    general: bool = False,
+    own: Sequence[tuple[str, Schedule]] = (),
 ) -> GpuKernel:
     """Schedule a dispatch.
 
@@ -28,6 +37,7 @@ def build_gpu_kernel(
         gpu: what the schedules need to know of the device.
         context: the MLIR context to work in.
         general: take the schedule that does everything in one invocation.
+        own: schedules of the backend with their names, tried before the shared ones.
 
     Raises:
         NotScheduled: it has no form on a GPU.
@@ -41,13 +51,15 @@ def build_gpu_kernel(
         with context, ir.Location.unknown():
             module = ir.Module.parse(dispatch)
             try:
-                return schedule(read_dispatch(module), gpu)
+                return schedule(read_dispatch(module), gpu, own)
             except NotScheduled as error:
                 reason = str(error)
     return build_general_kernel(dispatch, context, reason)
 
 
-def schedule(dispatch: Dispatch, gpu: GpuModel) -> GpuKernel:
+def schedule(
+    dispatch: Dispatch, gpu: GpuModel, own: Sequence[tuple[str, Schedule]] = ()
+) -> GpuKernel:
     """Return the kernel of the first parallel schedule that takes ``dispatch``.
 
     Raises:
@@ -58,7 +70,8 @@ def schedule(dispatch: Dispatch, gpu: GpuModel) -> GpuKernel:
     from iree_core.codegen.gpu.rows import build_rows
 
     reasons = []
-    schedules = (
+    schedules: tuple[tuple[str, Schedule], ...] = (
+        *own,
         ("contraction", build_contraction),
         ("rows", build_rows),
         ("elementwise", build_elementwise),

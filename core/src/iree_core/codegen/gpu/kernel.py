@@ -30,12 +30,20 @@ class GpuModel:
         tile_rows: most rows of the register tile of one invocation.
         tile_columns: columns of it, a multiple of 4 that are loaded as vectors of 4.
         least_tiles: tiles that keep the device busy; smaller tiles are taken to have as many.
+        subgroup: size of subgroups, consecutive invocations that can exchange values; 0 where
+            nothing is known of them.
+        subgroup_sums: subgroups add up f32 and i32 by an instruction.
+        matrix_side: subgroups multiply square matrices of f16 or f32 of that side, in f32;
+            0 where they do not.
     """
 
     invocations: int = 64
     tile_rows: int = 8
     tile_columns: int = 8
     least_tiles: int = 256
+    subgroup: int = 0
+    subgroup_sums: bool = False
+    matrix_side: int = 0
 
 
 @dataclass(frozen=True)

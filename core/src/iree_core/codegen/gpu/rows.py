@@ -1,7 +1,8 @@
-"""Reductions over rows: softmax, normalisations, means; one invocation per row.
+"""Reductions over rows: softmax, normalisations, means; an invocation or a subgroup per row.
 
 The reductions run one after the other and their results stay in registers; the elementwise code
-between them is computed where it is needed.
+between them is computed where it is needed. Where the device has subgroups, and rows are long and
+contiguous, the invocations of one take turns along the row and join what they have.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from collections.abc import Sequence
 
 from iree_core.codegen.builder import Index, NotScheduled, Scalar
 from iree_core.codegen.dispatch import Dispatch
+from iree_core.codegen.gpu.cooperative import reduce_subgroup
 from iree_core.codegen.gpu.frame import GpuFrame, make_gpu_kernel, product
 from iree_core.codegen.gpu.kernel import GpuKernel, GpuModel
-from iree_core.codegen.reduction import emit_inline
+from iree_core.codegen.reduction import Share, combiners, emit_inline, reduction_dims
 from iree_core.codegen.rows import RowPlan, plan_rows, row_loops, row_value, spread
 from iree_core.codegen.trace import trace_dims
 from iree_core.ir import ir
@@ -26,13 +28,31 @@ def build_rows(dispatch: Dispatch, gpu: GpuModel) -> GpuKernel:
             be computed row by row.
     """
     plan = plan_rows(dispatch)
-    if len(plan.stages) == 1 and _only_rows(dispatch, plan):
+    together = _is_for_subgroups(plan, gpu)
+    if not together and len(plan.stages) == 1 and _only_rows(dispatch, plan):
         raise NotScheduled("one reduction whose results have one element per row")
 
     def fill(frame: GpuFrame) -> None:
-        _Rows(frame, dispatch, plan).emit()
+        _Rows(frame, dispatch, plan, gpu if together else None).emit()
 
-    return make_gpu_kernel(dispatch, "rows", product(plan.rows), fill, workgroup=gpu.invocations)
+    grid = product(plan.rows) * (gpu.subgroup if together else 1)
+    return make_gpu_kernel(dispatch, "rows", grid, fill, workgroup=gpu.invocations)
+
+
+def _is_for_subgroups(plan: RowPlan, gpu: GpuModel) -> bool:
+    """Whether subgroups take a row each: rows are contiguous and at least as long."""
+    if not gpu.subgroup or not plan.along or any(combiners(op) is None for op in plan.stages):
+        return False
+    first = plan.stages[0]
+    lengths = [
+        tensor.type.shape[position]
+        for tensor, map_ in zip(first.inputs, first.indexing_maps, strict=False)
+        if isinstance(tensor.type, ir.RankedTensorType)
+        for position, result in enumerate(map_.value.results)
+        if isinstance(result, ir.AffineDimExpr) and result.position == reduction_dims(first)[-1]
+    ]
+    known = [n for n in lengths if n != ir.ShapedType.get_dynamic_size()]
+    return not known or known[0] >= gpu.subgroup
 
 
 def _only_rows(dispatch: Dispatch, plan: RowPlan) -> bool:
@@ -45,22 +65,34 @@ def _only_rows(dispatch: Dispatch, plan: RowPlan) -> bool:
 
 
 class _Rows:
-    """Emission of one row."""
+    """Emission of one row: by one invocation, or by a subgroup of the ``gpu``."""
 
-    def __init__(self, frame: GpuFrame, dispatch: Dispatch, plan: RowPlan) -> None:
+    def __init__(
+        self, frame: GpuFrame, dispatch: Dispatch, plan: RowPlan, gpu: GpuModel | None
+    ) -> None:
         self.frame, self.dispatch, self.plan = frame, dispatch, plan
         self.builder, self.evaluator = frame.builder, frame.evaluator
+        self.share: Share | None = None
+        self.item: Scalar = frame.item
+        if gpu is not None:
+            width = gpu.subgroup
+            self.item = self.builder.div(frame.item, width)
+            self.share = Share(
+                self.builder.mod(frame.item, width),
+                width,
+                lambda combiner, value: reduce_subgroup(combiner, value, gpu),
+            )
 
     def emit(self) -> None:
         first = self.plan.stages[0]
         loops = self.evaluator.loop_sizes(first)
         sizes = [loops[d] for d in row_loops(first)]
-        row = [Index(i) for i in self.builder.delinearize(self.frame.item, sizes)]
+        row = [Index(i) for i in self.builder.delinearize(self.item, sizes)]
         with self.evaluator.scope():
             for op in self.plan.stages:
                 count = len(list(op.inputs))
                 position = spread(op.indexing_maps[count].value, row)
-                values = emit_inline(self.evaluator, op, 0, position, None)
+                values = emit_inline(self.evaluator, op, 0, position, None, self.share)
                 for tensor, value in zip(op.results, values, strict=True):
                     self.evaluator.bind(tensor, row_value(tensor, value, row, op))
             for number in range(len(self.dispatch.results)):
@@ -68,6 +100,7 @@ class _Rows:
 
     def _store(self, number: int, row: list[Index]) -> None:
         """Compute and store what belongs to the row of one result."""
+        share = self.share
         tensor, buffer = self.dispatch.results[number], self.frame.outputs[number]
         rows = self.plan.result_rows[number]
         position = [Index(0)] * len(buffer.shape)
@@ -89,6 +122,15 @@ class _Rows:
                     nest(dims[1:])
                 return []
 
-            self.builder.loop(0, buffer.shape[dims[0]], 1, body)
+            first, step = (share.first, share.step) if share and len(dims) == 1 else (0, 1)
+            self.builder.loop(first, buffer.shape[dims[0]], step, body)
 
-        nest(inner)
+        if share is None or inner:
+            nest(inner)
+            return
+
+        def alone() -> list[ir.Value]:
+            nest([])
+            return []
+
+        self.builder.select_branch(self.builder.compare("eq", share.first, 0), [], alone, list)
