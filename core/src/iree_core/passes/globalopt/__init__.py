@@ -5,6 +5,7 @@ from __future__ import annotations
 from iree_core.passes.globalopt.absorb_reshapes import AbsorbReshapes
 from iree_core.passes.globalopt.canonical import GENERALIZE, RestoreFills
 from iree_core.passes.globalopt.channels_last import ChannelsLast
+from iree_core.passes.globalopt.drop_unit_windows import DropUnitWindows
 from iree_core.passes.globalopt.evaluate_parameters import EvaluateParameters
 from iree_core.passes.globalopt.fold_quantization import FoldQuantization
 from iree_core.passes.globalopt.fold_scale_shift import FoldScaleShift
@@ -34,6 +35,7 @@ def passes(state: CompilationState) -> list[Pass]:
         FoldTransposes(),
         CLEAN_UP,
         AbsorbReshapes(),
+        DropUnitWindows(),
         ScaleAfterContraction(),
         FoldTransposes(),
         EvaluateParameters(),

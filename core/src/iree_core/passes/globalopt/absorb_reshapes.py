@@ -11,6 +11,7 @@ from iree_core.ir import arith, ir, linalg, tensor
 from iree_core.passes.dispatch.structure import nested_operations
 from iree_core.passes.globalopt.fold_transposes import groups_attribute, groups_of
 from iree_core.passes.globalopt.generics import (
+    copy_body,
     dim_positions,
     has_one_use,
     init_like,
@@ -206,7 +207,7 @@ def _split(value: ir.Value, splits: Splits) -> ir.Value:
         ir.ArrayAttr.get([ir.AffineMapAttr.get(_split_map(m, place, count)) for m in maps]),
         ir.ArrayAttr.get([kinds[loop] for loop in place for _ in place[loop]]),
     )
-    _copy_body(op, made.operation)
+    copy_body(op, made.operation)
     return made.results[0]
 
 
@@ -255,20 +256,6 @@ def _split_init(op: ir.Operation, splits: Splits) -> ir.Value:
 
 def _dim(value: ir.Value, dim: int) -> ir.Value:
     return tensor.dim(value, arith.constant(ir.IndexType.get(), dim))
-
-
-def _copy_body(op: ir.Operation, made: ir.Operation) -> None:
-    """Move the body of ``op``, which is not used any more, to ``made``."""
-    source = op.regions[0].blocks[0]
-    block = made.regions[0].blocks.append(*[a.type for a in source.arguments])
-    values = dict(zip(source.arguments, block.arguments, strict=True))
-    with ir.InsertionPoint(block):
-        for inner in source.operations:
-            copy = inner.operation.clone(ir.InsertionPoint.current).operation
-            for number, operand in enumerate(list(copy.operands)):
-                if operand in values:
-                    copy.operands[number] = values[operand]
-            values.update(zip(inner.operation.results, copy.results, strict=True))
 
 
 def _expand_before_slice(op: ir.Operation) -> ir.Value | None:

@@ -53,14 +53,15 @@ class EvaluateParameters:
             if len(op.results) != 1:
                 continue
             sources = _sources(op)
-            if not sources or not any(_is_parameter(s) for s in sources):
+            if not sources or not any(is_parameter(s) for s in sources):
                 continue
             compute = _evaluator(op)
             if compute is not None and _is_worthwhile(op, sources):
                 _replace(op, sources, compute, state.parameters)
 
 
-def _is_parameter(value: ir.Value) -> bool:
+def is_parameter(value: ir.Value) -> bool:
+    """Whether ``value`` is an entry of the parameter store."""
     owner = owner_of(value)
     return owner is not None and owner.name == "flow.parameter"
 
@@ -81,7 +82,7 @@ def _sources(op: ir.Operation) -> list[ir.Value] | None:
         if len(op.operands) > 1:
             return None  # dynamic sizes
     for operand in operands:
-        if not _is_parameter(operand) and _dense(operand) is None:
+        if not is_parameter(operand) and _dense(operand) is None:
             return None
         if operand.type.encoding is not None:
             return None
@@ -134,7 +135,7 @@ def _replace(
     op: ir.Operation, sources: list[ir.Value], compute: Compute, parameters: ParameterStore
 ) -> None:
     kind = ir.RankedTensorType(op.results[0].type)
-    keys = [key_of(s) if _is_parameter(s) else None for s in sources]
+    keys = [key_of(s) if is_parameter(s) else None for s in sources]
     constants = [None if k is not None else np.array(_dense(s)) for k, s in zip(keys, sources)]  # noqa: B905
     stored = next(k for k in keys if k is not None)
     dtype = dtype_of(kind.element_type)

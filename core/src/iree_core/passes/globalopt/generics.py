@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from iree_core.ir import ir, linalg
 from iree_core.passes.dispatch.structure import nested_operations
@@ -156,3 +156,19 @@ def without_inputs(op: ir.Operation, dropped: Sequence[int]) -> ir.Operation:
         old.replace_all_uses_with(new)
     op.erase()
     return made.operation
+
+
+def copy_body(
+    op: ir.Operation, made: ir.Operation, outer: Mapping[ir.Value, ir.Value] | None = None
+) -> None:
+    """Copy the body of ``op`` to ``made``; ``outer`` says what replaces values around it."""
+    source = op.regions[0].blocks[0]
+    block = made.regions[0].blocks.append(*[a.type for a in source.arguments])
+    values = dict(outer or {}) | dict(zip(source.arguments, block.arguments, strict=True))
+    with ir.InsertionPoint(block):
+        for inner in source.operations:
+            copy = inner.operation.clone(ir.InsertionPoint.current).operation
+            for number, operand in enumerate(list(copy.operands)):
+                if operand in values:
+                    copy.operands[number] = values[operand]
+            values.update(zip(inner.operation.results, copy.results, strict=True))

@@ -48,6 +48,7 @@ _FUNCTIONS: dict[str, Callable[..., NDArray]] = {
 _CASTS = (
     "arith.extf", "arith.truncf", "arith.sitofp", "arith.uitofp", "arith.extsi", "arith.index_cast",
 )  # fmt: skip
+_SIGNED_CASTS = ("arith.sitofp", "arith.extsi", "arith.index_cast")
 _SIGNED_PREDICATES = ("eq", "ne", "slt", "sle", "sgt", "sge")
 _READS = ("linalg.index", "tensor.extract")
 
@@ -103,7 +104,10 @@ class HostBody:
                 source = given[0]
                 if name == "arith.uitofp" and source.dtype.kind == "i":
                     source = source.view(f"u{source.dtype.itemsize}")
-                if name in ("arith.sitofp", "arith.extsi", "arith.index_cast") and source.dtype.kind == "u":
+                if (
+                    name in ("arith.sitofp", "arith.extsi", "arith.index_cast")
+                    and source.dtype.kind == "u"
+                ):
                     source = source.view(f"i{source.dtype.itemsize}")
                 values.append(source.astype(dtype))
             else:
@@ -273,4 +277,6 @@ def read_host_generic(op: ir.Operation) -> HostGeneric | None:
     extents = [0] * maps[0].n_dims
     for loop, size in zip(writes, op.results[0].type.shape, strict=True):
         extents[loop or 0] = size
-    return HostGeneric(body, tuple(indices), tuple(reads), tuple(w or 0 for w in writes), tuple(extents))
+    return HostGeneric(
+        body, tuple(indices), tuple(reads), tuple(w or 0 for w in writes), tuple(extents)
+    )
