@@ -52,7 +52,7 @@ def _lacking() -> dict[OpOverload, Callable[..., Any]]:
 
 
 def _is_taken_apart(name: str) -> bool:
-    return name in _TAKEN_APART or name.startswith("fft_")
+    return name in _TAKEN_APART or name.startswith("fft_") or name.endswith("_copy")
 
 
 _TAKEN_APART = frozenset({
@@ -327,7 +327,7 @@ def _searchsorted(
     return before.sum(-1).to(torch.int32 if out_int32 else torch.int64)
 
 
-@register(aten._conj.default)
+@register(aten._conj.default, aten._conj_physical.default)
 def _conj(x: torch.Tensor) -> torch.Tensor:
     return torch.complex(aten.real(x), -aten.imag(x)) if x.is_complex() else x.clone()
 
@@ -539,3 +539,27 @@ def _power_of_number(base: Any, exponent: torch.Tensor) -> Any:
     if isinstance(base, float) or exponent.is_floating_point():
         return NotImplemented
     return torch.pow(torch.full([], base, dtype=exponent.dtype), exponent)
+
+
+@register(aten.scatter.reduce)
+def _scatter_reduce(
+    x: torch.Tensor, dim: int, index: torch.Tensor, source: torch.Tensor, *, reduce: str
+) -> torch.Tensor:
+    return aten.scatter_reduce(x, dim, index, source, {"add": "sum", "multiply": "prod"}[reduce])
+
+
+@register(aten.scatter.value_reduce)
+def _scatter_value_reduce(
+    x: torch.Tensor, dim: int, index: torch.Tensor, value: Any, *, reduce: str
+) -> torch.Tensor:
+    source = torch.full(index.shape, value, dtype=x.dtype, device=x.device)
+    return _scatter_reduce(x, dim, index, source, reduce=reduce)
+
+
+@register(aten.threshold_backward.default)
+def _threshold_backward(grad: torch.Tensor, x: torch.Tensor, threshold: Any) -> Any:
+    kind = torch.promote_types(grad.dtype, x.dtype)
+    if kind == grad.dtype:
+        return NotImplemented
+    grad = grad.to(kind)
+    return torch.where(x <= threshold, torch.zeros_like(grad), grad)

@@ -89,3 +89,15 @@ def _masked_scatter(x: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     number = (mask.reshape(-1).to(torch.int64).cumsum(0) - 1).clamp(min=0)
     taken = source.reshape(-1).index_select(0, number).reshape(shape)
     return torch.where(mask, taken, x)
+
+
+@register(aten.scatter_reduce.two)
+def _scatter_mean(
+    x: Tensor, dim: int, index: Tensor, source: Tensor, reduce: str, *, include_self: bool = True
+) -> Any:
+    if reduce != "mean":
+        return NotImplemented
+    total = aten.scatter_reduce(x, dim, index, source, "sum", include_self=include_self)
+    start = torch.ones_like(x) if include_self else torch.zeros_like(x)
+    count = aten.scatter_add(start, dim, index, torch.ones_like(source)).clamp(min=1)
+    return total / count if x.is_floating_point() else total.div(count, rounding_mode="floor")

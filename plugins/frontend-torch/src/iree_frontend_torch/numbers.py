@@ -26,6 +26,9 @@ _COMPARISONS = frozenset({
 })  # fmt: skip
 
 
+_READS = frozenset({aten.item.default, aten._local_scalar_dense.default})
+
+
 def rewrite(module: fx.GraphModule) -> None:
     """Replace conversions between integers and floats, in all subgraphs.
 
@@ -38,6 +41,8 @@ def rewrite(module: fx.GraphModule) -> None:
         for node in list(child.graph.nodes):
             if node.op == "call_function" and node.target in _CONVERSIONS:
                 _convert(node)
+            elif node.target in _READS and node.args[0].meta["val"].dtype == torch.bool:
+                node.target = aten.Bool.Tensor
             elif node.target in _COMPARISONS and isinstance(node.args[1], int):
                 compared = node.args[0].meta.get("val")
                 if isinstance(compared, torch.Tensor) and compared.is_floating_point():

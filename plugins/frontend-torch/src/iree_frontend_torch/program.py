@@ -7,6 +7,7 @@ and training steps. Not for MLIR; ``importer`` makes that.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -73,15 +74,19 @@ def decompose(program: ExportedProgram) -> ExportedProgram:
     for child in program.graph_module.modules():
         if isinstance(child, fx.GraphModule):
             for node in child.graph.nodes:
-                node.target = _VIEWS.get(node.target, node.target)
+                if node.op == "call_function" and node.target in _VIEWS:
+                    node.target, node.args = _VIEWS[node.target](*node.args)
     return program.run_decompositions(table())
 
 
-_VIEWS: dict[Any, Any] = {
-    torch.ops.prims.squeeze.default: torch.ops.aten.squeeze.dims,
-    torch.ops.prims.view_of.default: torch.ops.aten.alias.default,
-}
-"""By views that torch refuses to make functional: what is the same to it."""
+_VIEWS: dict[Any, Callable[..., tuple[Any, tuple[Any, ...]]]] = {
+    torch.ops.prims.squeeze.default: lambda x, dims: (torch.ops.aten.squeeze.dims, (x, dims)),
+    torch.ops.prims.view_of.default: lambda x: (torch.ops.aten.alias.default, (x,)),
+    torch.ops.prims.split_dim.default: lambda x, dim, outer: (
+        torch.ops.aten.unflatten.int, (x, dim, [outer, -1])
+    ),
+}  # fmt: skip
+"""By views that torch refuses to make functional: the operator that is the same to it."""
 
 
 def from_decomposed(program: ExportedProgram) -> Program:

@@ -251,7 +251,7 @@ def _structural_order(group: Group, nodes: list[Node]) -> list[int]:
 
 def _is_remade(op: ir.Operation) -> bool:
     """Whether an operand is made again inside instead of being passed."""
-    if op.name == "tensor.empty":
+    if op.name in ("tensor.empty", "complex.constant"):
         return True
     if op.name != "arith.constant":
         return False

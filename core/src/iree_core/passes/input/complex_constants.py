@@ -23,6 +23,8 @@ _PAIR = re.compile(r"\(([^(),]+),([^(),]+)\)")
 class ReplaceComplexConstants:
     """Fills tensors of one complex number, and makes the other complex constants parameters.
 
+    Numbers put together from constants become constants.
+
     Before::
 
         %c = arith.constant dense<(1.0, 2.0)> : tensor<4xcomplex<f32>>
@@ -57,6 +59,18 @@ class ReplaceComplexConstants:
                     value = create("flow.parameter", [kind], [], attributes).results[0]
             assert numbers.size in (1, prod(kind.shape))
             replace(op, [value])
+        for op in operations(module, {"complex.create"}):
+            _fold(op)
+
+
+def _fold(op: ir.Operation) -> None:
+    parts = [value.owner for value in op.operands]
+    if any(isinstance(part, ir.Block) or part.name != "arith.constant" for part in parts):
+        return
+    re, im = (ir.FloatAttr(part.attributes["value"]).value for part in parts)
+    with before(op):
+        dtype = element.from_name(str(op.results[0].type))
+        replace(op, [scalars.constant(complex(re, im), dtype)])
 
 
 def _numbers(text: str, dtype: element.ElementType) -> NDArray:

@@ -16,6 +16,7 @@ def lower(module: ir.Module) -> None:
     from iree_core.passes.input.torch_ops import (  # noqa: F401
         linear_algebra,
         order,
+        scattering,
         shape,
         spectral,
     )
