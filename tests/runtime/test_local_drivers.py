@@ -58,7 +58,7 @@ def test_every_work_item_is_done_once() -> None:
 
 def test_small_grids_stay_in_the_calling_thread() -> None:
     device = task(4)
-    for grain, parts in ((100, 1), (50, 2), (1, 15)):
+    for grain, parts in ((100, 1), (50, 2), (1, 50)):
         dispatch = Dispatch(support.WHERE, (whole(0),), (), imm(100), imm(0), grain)
         array = np.full(100, -1, np.int64)
         run(device, record(device, dispatch, slots=1), [array])

@@ -38,14 +38,21 @@ class Cursor:
         self._budget = 16 * len(data)
 
     def unpack(self, form: struct.Struct, position: int) -> Any:
-        """Return the values at ``position``; every read goes through here."""
-        self._budget -= form.size
-        if position < 0 or position + form.size > len(self.data):
+        """Return the values at ``position``; every read of a field goes through here."""
+        self.spend(form.size)
+        if position < 0:
             raise damaged("an offset points outside of it")
+        try:
+            values = form.unpack_from(self.data, position)
+        except struct.error:
+            raise damaged("an offset points outside of it") from None
+        return values[0] if len(values) == 1 else values
+
+    def spend(self, nbytes: int) -> None:
+        """Count ``nbytes`` that are read."""
+        self._budget -= nbytes
         if self._budget < 0:
             raise damaged("its tables refer to each other too often")
-        values = form.unpack_from(self.data, position)
-        return values[0] if len(values) == 1 else values
 
     def bytes(self, position: int, size: int) -> memoryview:
         """Return a range of the buffer."""
@@ -63,16 +70,17 @@ class Table:
 
     def __init__(self, cursor: Cursor, position: int) -> None:
         self._cursor, self._position = cursor, position
-        self._vtable = position - cursor.unpack(_I32, position)
-        self._vtable_size = cursor.unpack(_U16, self._vtable)
+        vtable = position - cursor.unpack(_I32, position)
+        size = cursor.unpack(_U16, vtable)
+        slots = cursor.bytes(vtable, size)[4 : size & ~1]
+        cursor.spend(len(slots))
+        self._offsets = struct.unpack(f"<{len(slots) // 2}H", slots)
 
     def _field(self, field: int) -> int | None:
         """Return the position of a field, None if it is absent."""
-        slot = 4 + 2 * field
-        if slot + 2 > self._vtable_size:
+        if field >= len(self._offsets) or not self._offsets[field]:
             return None
-        offset = self._cursor.unpack(_U16, self._vtable + slot)
-        return self._position + offset if offset else None
+        return self._position + self._offsets[field]
 
     def _target(self, field: int) -> int | None:
         at = self._field(field)
@@ -109,7 +117,7 @@ class Table:
     def string(self, field: int) -> str:
         """Return a string."""
         view = self.blob(field)
-        self._cursor._budget -= len(view)
+        self._cursor.spend(len(view))
         try:
             return str(view, "utf-8")
         except UnicodeDecodeError:

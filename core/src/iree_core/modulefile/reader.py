@@ -7,11 +7,13 @@ ModuleFileError that says so. Weights are not read, only mapped.
 from __future__ import annotations
 
 import mmap
+import os
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +26,8 @@ from iree_core.modulefile.flatbuffer import IDENTIFIER, Cursor, Table, damaged
 from iree_core.modulefile.foreign import describe
 from iree_core.vm import bytecode, verify
 from iree_core.vm.program import Program, TensorType
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -71,11 +75,7 @@ class ModuleFile:
 
     Attributes:
         origin: where it came from, for messages.
-        name: the module's name.
-        functions: reflection of the public functions.
         variants: one per target.
-        parameters: the weights inside.
-        versions: name and version of what made it.
         source: kept alive with it, e.g. the owner of a temporary file.
     """
 
@@ -89,10 +89,7 @@ class ModuleFile:
         """
         self.origin = origin
         view = memoryview(content)
-        try:
-            self._parse(view)
-        except ModuleFileError as error:
-            raise ModuleFileError(error.what, where=origin, hint=error.hint) from None
+        self._located(lambda: self._parse(view))
 
     @staticmethod
     def open(path: Path | str) -> ModuleFile:
@@ -101,10 +98,9 @@ class ModuleFile:
         Raises:
             ModuleFileError: it is not there, or no module file this version reads.
         """
-        path = Path(path)
         try:
-            with path.open("rb") as file:
-                if not path.stat().st_size:
+            with open(path, "rb", buffering=0) as file:
+                if not os.fstat(file.fileno()).st_size:
                     raise ModuleFileError("The file is empty.", where=str(path))
                 return ModuleFile(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), str(path))
         except OSError as error:
@@ -120,6 +116,36 @@ class ModuleFile:
             ModuleFileError: it is no module file this version reads.
         """
         return ModuleFile(memoryview(data).cast("B"), "memory")
+
+    # What only reflection needs is read when it is asked for.
+
+    @cached_property
+    def name(self) -> str:
+        """The module's name."""
+        return self._located(lambda: self._root.string(1))
+
+    @cached_property
+    def functions(self) -> tuple[Signature, ...]:
+        """Reflection of the public functions."""
+        return self._located(lambda: self._root.tables(2, _signature))
+
+    @cached_property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """The weights inside."""
+        make = _parameter_within(self._constants_size)
+        return self._located(lambda: self._root.tables(4, make))
+
+    @cached_property
+    def versions(self) -> dict[str, str]:
+        """Name and version of what made it."""
+        return self._located(lambda: _versions(self._root))
+
+    def _located(self, read: Callable[[], _T]) -> _T:
+        """Return what ``read`` returns; its errors say where the module came from."""
+        try:
+            return read()
+        except ModuleFileError as error:
+            raise ModuleFileError(error.what, where=self.origin, hint=error.hint) from None
 
     @cached_property
     def constants(self) -> NDArray[np.uint8]:
@@ -153,10 +179,7 @@ class ModuleFile:
                 where=self.origin,
                 hint="Compile the model it was made from, or with --embed-ir=on next time.",
             )
-        try:
-            return decompress(self._ir)
-        except ModuleFileError as error:
-            raise ModuleFileError(error.what, where=self.origin, hint=error.hint) from None
+        return self._located(lambda: decompress(self._ir))
 
     def read(self, parameter: Parameter) -> memoryview:
         """Return the bytes of one of :attr:`parameters`."""
@@ -185,13 +208,14 @@ class ModuleFile:
         Raises:
             ModuleFileError: it is damaged.
         """
-        try:
+        entries = len(variant.executable.entries) if variant.executable else 0
+
+        def read() -> Program:
             program = bytecode.decode(variant.bytecode)
-            entries = len(variant.executable.entries) if variant.executable else 0
             verify.verify(program, entries=entries, data_size=self._constants_size)
-        except ModuleFileError as error:
-            raise ModuleFileError(error.what, where=self.origin, hint=error.hint) from None
-        return program
+            return program
+
+        return self._located(read)
 
     def _parse(self, view: memoryview) -> None:
         if len(view) < 16 or bytes(view[8:12]) != IDENTIFIER:
@@ -211,11 +235,8 @@ class ModuleFile:
         if self._constants_size > data_size:
             raise damaged("its constants reach past the end of its data")
         self._data = view[data_at : data_at + data_size]
-        self.name = root.string(1)
-        self.functions = root.tables(2, _signature)
+        self._root = root
         self.variants = root.tables(3, lambda table: _variant(table, data_size))
-        self.parameters = root.tables(4, _parameter_within(self._constants_size))
-        self.versions = dict(root.tables(7, lambda table: (table.string(0), table.string(1))))
         start, length = _within(root.range(8), data_size)
         self._ir = self._data[start : start + length]
 
@@ -231,7 +252,7 @@ def _check_version(root: Table) -> None:
     version = root.u32(0)
     if version == FORMAT_VERSION:
         return
-    made_with = dict(root.tables(7, lambda table: (table.string(0), table.string(1))))
+    made_with = _versions(root)
     maker = f"iree-core {made_with['iree-core']}" if "iree-core" in made_with else "another version"
     cure = (
         "Run `pip install --upgrade iree-core iree-backend-llvm`."
@@ -243,6 +264,10 @@ def _check_version(root: Table) -> None:
         f"version {FORMAT_VERSION}.",
         hint=cure,
     )
+
+
+def _versions(root: Table) -> dict[str, str]:
+    return dict(root.tables(7, lambda table: (table.string(0), table.string(1))))
 
 
 def _within(place: tuple[int, int], size: int) -> tuple[int, int]:

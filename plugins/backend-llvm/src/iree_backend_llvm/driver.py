@@ -97,8 +97,13 @@ class LocalDevice(HostDevice):
     """The host's processor with a fixed number of threads."""
 
     def __init__(self, name: str, threads: int) -> None:
-        """Start ``threads`` threads, the caller's being one of them."""
+        """Start ``threads`` threads, the caller's being one of them.
+
+        Raises:
+            DeviceError: the C library does not load.
+        """
         super().__init__()
+        list_execute()
         self.name = name
         self._pool = _Pool(threads)
         self.threads = threads

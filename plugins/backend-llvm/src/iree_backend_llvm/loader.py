@@ -23,7 +23,7 @@ _ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}
 _void_p, _size_t, _int64 = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int64
 _SIGNATURES = {
     "iree_import_address": (_void_p, [ctypes.c_char_p]),
-    "iree_cpu_supports": (ctypes.c_int, [ctypes.c_char_p]),
+    "iree_cpu_missing": (_size_t, [ctypes.c_char_p, _size_t, _size_t]),
     "iree_code_map": (_void_p, [_void_p, _size_t, _size_t, _void_p, _size_t]),
     "iree_code_unmap": (None, [_void_p, _size_t, _size_t]),
     "iree_pool_create": (_void_p, [ctypes.c_int]),
@@ -70,6 +70,7 @@ def release(owner: object, function: Callable[..., None], *arguments: int) -> No
     weakref.finalize(owner, function, *arguments).atexit = False
 
 
+@cache
 def host_arch() -> str:
     """Return this machine's architecture as in a target triple."""
     machine = platform.machine().lower()
@@ -81,8 +82,13 @@ def missing_features(features: Sequence[str]) -> list[str]:
 
     Names the library does not know are tuning hints, which no processor can lack.
     """
-    supports = library().iree_cpu_supports
-    return [name for name in features if supports(name.encode()) == 0]
+    found, position = [], 0
+    names = b"".join(name.encode() + b"\0" for name in features)
+    missing = library().iree_cpu_missing
+    while (position := missing(names, len(features), position)) < len(features):
+        found.append(features[position])
+        position += 1
+    return found
 
 
 class NativeExecutable(hal.Executable):

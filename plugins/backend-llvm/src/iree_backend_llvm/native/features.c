@@ -91,21 +91,34 @@ static const struct {
     {"evex512", 7, 0, EBX, 16, AVX512},
 };
 
-static uint64_t enabled_state(void) {
-  uint32_t a, b, c, d;
-  if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & (1u << 27))) return 0;  // no OSXSAVE
-  __asm__ volatile("xgetbv" : "=a"(a), "=d"(d) : "c"(0));
-  return (uint64_t)d << 32 | a;
+// What the processor says of itself, asked when the library is loaded: in a virtual machine each
+// question costs several microseconds.
+static struct {
+  uint32_t leaf, subleaf, regs[4];
+} leaves[] = {{.leaf = 1}, {.leaf = 7}, {.leaf = 7, .subleaf = 1}, {.leaf = 0x80000001}};
+static uint64_t enabled_state;
+
+__attribute__((constructor)) static void ask(void) {
+  const uint32_t basic = __get_cpuid_max(0, NULL), extended = __get_cpuid_max(0x80000000, NULL);
+  for (size_t i = 0; i < sizeof(leaves) / sizeof(leaves[0]); ++i) {
+    uint32_t* regs = leaves[i].regs;
+    if (leaves[i].leaf > (leaves[i].leaf & 0x80000000 ? extended : basic)) continue;
+    __cpuid_count(leaves[i].leaf, leaves[i].subleaf, regs[EAX], regs[EBX], regs[ECX], regs[EDX]);
+  }
+  if (leaves[0].regs[ECX] >> 27 & 1) {  // OSXSAVE
+    uint32_t low, high;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    enabled_state = (uint64_t)high << 32 | low;
+  }
 }
 
 static int supports(size_t i) {
-  uint32_t regs[4];
-  if (!__get_cpuid_count(features[i].leaf, features[i].subleaf, &regs[EAX], &regs[EBX],
-                         &regs[ECX], &regs[EDX])) {
-    return 0;
+  for (size_t n = 0; n < sizeof(leaves) / sizeof(leaves[0]); ++n) {
+    if (leaves[n].leaf != features[i].leaf || leaves[n].subleaf != features[i].subleaf) continue;
+    if (!(leaves[n].regs[features[i].reg] >> features[i].bit & 1)) return 0;
+    return (enabled_state & features[i].state) == features[i].state;
   }
-  if (!(regs[features[i].reg] >> features[i].bit & 1)) return 0;
-  return (enabled_state() & features[i].state) == features[i].state;
+  return 0;
 }
 
 #elif defined(__linux__) && (defined(__aarch64__) || defined(__riscv))
@@ -175,9 +188,18 @@ static int supports(size_t i) {
 #endif
 
 // Returns 1 if the processor has the feature, 0 if it has not, -1 if the name is not known here.
-int iree_cpu_supports(const char* name) {
+static int cpu_supports(const char* name) {
   for (size_t i = 0; i < sizeof(features) / sizeof(features[0]); ++i) {
     if (strcmp(features[i].name, name) == 0) return supports(i);
   }
   return -1;
+}
+
+// Returns the first position from `start` on of a feature that the processor lacks, `count` if there
+// is none. `names` holds the names of all `count` features, each with its terminating zero.
+size_t iree_cpu_missing(const char* names, size_t count, size_t start) {
+  for (size_t i = 0; i < count; ++i, names += strlen(names) + 1) {
+    if (i >= start && cpu_supports(names) == 0) return i;
+  }
+  return count;
 }
