@@ -62,29 +62,45 @@ def case(name: str) -> Case:
     harness = _by_name()[name]
     arguments = tuple(harness.dyn_args_maker(np.random.RandomState(zlib.crc32(name.encode()))))
     unique = _UNIQUE.get(harness.group_name)
-    function = harness.dyn_fun if unique is None else _then(harness.dyn_fun, unique)
+    function = harness.dyn_fun if unique is None else _then(harness, unique)
     tolerance = tolerance_for([*arguments, np.zeros((), harness.dtype)])
     return Case(name, function, arguments, tolerance, x64=True)
 
 
-def _then(function: Callable[..., Any], unique: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda *arguments: unique(function(*arguments), *arguments)
+def _then(harness: Harness, unique: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda *arguments: unique(harness.dyn_fun(*arguments), *arguments, **harness.params)
 
 
-# Factors have free signs and orders; what they multiply out to, and their sizes, have not.
+# What the primitives leave open is taken out: signs and orders of factors (what they multiply out
+# to, and their sizes, are not open), the order of equal keys, the other triangle of a factor.
 
 
-def _eigh(found: Any, a: jax.Array) -> Any:
+def _cholesky(found: Any, a: jax.Array, **_: Any) -> Any:
+    # The matrices are nearly singular, which leaves few digits of the factor but all of a.
+    factor = jnp.tril(found)
+    diagonal = jnp.diagonal(factor, axis1=-2, axis2=-1)
+    return factor @ adjoint(factor), jnp.real(diagonal) > 0
+
+
+def _sort(found: Any, *arrays: jax.Array, dimension: int, num_keys: int, is_stable: bool,
+          **_: Any) -> Any:  # fmt: skip
+    if is_stable:
+        return found
+    together = jax.lax.sort(tuple(found), dimension=dimension, num_keys=len(found))
+    return found[:num_keys], together
+
+
+def _eigh(found: Any, a: jax.Array, **_: Any) -> Any:
     vectors, values = found
     return (vectors * values[..., None, :]) @ adjoint(vectors), adjoint(vectors) @ vectors, values
 
 
-def _qr(found: Any, a: jax.Array) -> Any:
+def _qr(found: Any, a: jax.Array, **_: Any) -> Any:
     q, r = found
     return q @ r, adjoint(q) @ q, jnp.abs(r[..., : min(a.shape[-2:]), :])
 
 
-def _svd(found: Any, a: jax.Array) -> Any:
+def _svd(found: Any, a: jax.Array, **_: Any) -> Any:
     if len(found) == 1:
         return found
     s, u, vt = found
@@ -93,7 +109,7 @@ def _svd(found: Any, a: jax.Array) -> Any:
     return whole, s, adjoint(u) @ u, vt @ adjoint(vt)
 
 
-def _eig(found: Any, a: jax.Array) -> Any:
+def _eig(found: Any, a: jax.Array, **_: Any) -> Any:
     values, *vectors = found
     lengths = [jnp.linalg.norm(v, axis=-2) for v in vectors]
     return jnp.sort(jnp.abs(values)), lengths, [_residual(a, values, v) for v in vectors]
@@ -107,4 +123,11 @@ def _residual(a: jax.Array, values: jax.Array, vectors: jax.Array) -> jax.Array:
     return jnp.minimum(jnp.abs(right).sum(), jnp.abs(left).sum())
 
 
-_UNIQUE: dict[str, Callable[..., Any]] = {"eigh": _eigh, "qr": _qr, "svd": _svd, "eig": _eig}
+_UNIQUE: dict[str, Callable[..., Any]] = {
+    "cholesky": _cholesky,
+    "eig": _eig,
+    "eigh": _eigh,
+    "qr": _qr,
+    "sort": _sort,
+    "svd": _svd,
+}

@@ -165,29 +165,33 @@ def per_matrix(
             written.
     """
     whole = [((*batch, *dims), element) for dims, element in outputs]
+    if all(0 in dims for dims, _ in whole):
+        return [Tensor(empty(dims, element), dims, element) for dims, element in whole]
     count = len(batch)
+    full = [n for n, (dims, _) in enumerate(whole) if 0 not in dims]
 
     def build() -> Values:
         into = [empty(dims, element) for dims, element in whole]
         if not batch:
             return body([i.value for i in inputs], into)
-        op = scf.ForallOp([0] * count, list(batch), [1] * count, into)
+        op = scf.ForallOp([0] * count, list(batch), [1] * count, [into[n] for n in full])
         with ir.InsertionPoint(op.body):
             at = list(op.induction_variables)
-            targets = list(op.inner_iter_args)
+            targets = dict(zip(full, op.inner_iter_args, strict=True))
             made = body(
                 [_part(i.value, at, i.dims[count:], i.element) for i in inputs],
                 [
-                    _part(target, at, dims, element)
-                    for target, (dims, element) in zip(targets, outputs, strict=True)
+                    _part(targets.get(n, into[n]), at, dims, element)
+                    for n, (dims, element) in enumerate(outputs)
                 ],
             )
             done = scf.InParallelOp()
         with ir.InsertionPoint(done.block):
-            for value, target, (dims, _) in zip(made, targets, outputs, strict=True):
-                do, so, dn, sn, ss = _part_slice(at, dims)
-                tensor.ParallelInsertSliceOp(value, target, do, dn, [], so, sn, ss)
-        return list(op.results)
+            for n, target in targets.items():
+                do, so, dn, sn, ss = _part_slice(at, outputs[n][0])
+                tensor.ParallelInsertSliceOp(made[n], target, do, dn, [], so, sn, ss)
+        results = dict(zip(full, op.results, strict=True))
+        return [results.get(n, value) for n, value in enumerate(into)]
 
     return atomic(whole, build)
 
@@ -201,5 +205,7 @@ def _part_slice(at: Sequence[ir.Value], sizes: Sequence[Dim]) -> tuple:
 def _part(
     source: ir.Value, at: Sequence[ir.Value], sizes: Sequence[Dim], element: ElementType
 ) -> ir.Value:
+    if 0 in sizes:
+        return empty(sizes, element)
     do, so, dn, sn, ss = _part_slice(at, sizes)
     return tensor.ExtractSliceOp(tensor_type(sizes, element), source, do, dn, [], so, sn, ss).result

@@ -83,6 +83,8 @@ def _not_positive(matrix: Tensor) -> Tensor:
     Everything after such a pivot is NaN, the last one included.
     """
     size, element = matrix.dims[-1], matrix.element
+    if size == 0:
+        return fill(matrix.dims[:-2], I32, 0)
 
     def body(*at: ir.Value) -> ir.Value:
         one, zero = (scalars.constant(n, I32) for n in (1, 0))
@@ -158,8 +160,10 @@ def _syevd(op: ir.Operation) -> list[Tensor]:
 
 def _gesdd(op: ir.Operation) -> list[Tensor]:
     (a,) = _operands(op)
-    mode = _code(op, "mode") if "mode" in _config(op) else _code(op, "jobu")
-    s, left, right, info = eigen.svd(a, full=mode == "A")
+    # Where no vectors are asked for, only the types say how many there would be.
+    left_type, right_type = (ir.RankedTensorType(op.results[n].type).shape for n in (2, 3))
+    full = (left_type[-1], right_type[-2]) == tuple(a.dims[-2:])
+    s, left, right, info = eigen.svd(a, full=full)
     return [a, s, left, right, info]
 
 

@@ -52,6 +52,11 @@ def entry(value: ir.Value, *place: int) -> Dim:
         known = static_entry(value, place[0])
         if known is not None:
             return known
+    if isinstance(ir.RankedTensorType(value.type).element_type, ir.IndexType):
+        made = value.owner
+        if not isinstance(made, ir.Block) and made.name == "tensor.from_elements":
+            return made.operands[place[0]]
+        return load(value, *place)
     return arith.index_cast(ir.IndexType.get(), load(as_tensor(value).value, *place))
 
 
@@ -128,9 +133,21 @@ def reverse(op: ir.Operation) -> list[Tensor] | None:
 
 def dynamic_pad(op: ir.Operation) -> list[Tensor]:
     """``stablehlo.dynamic_pad``: padding, which may be negative, is an operand."""
-    operand = as_tensor(op.operands[0])
-    padding = as_tensor(op.operands[1])
-    low, high, between = ([entry(v, d) for d in range(operand.rank)] for v in op.operands[2:5])
+    rank = ir.RankedTensorType(op.operands[0].type).rank
+    low, high, between = ([entry(v, d) for d in range(rank)] for v in op.operands[2:5])
+    return _computed_pad(op, low, high, between)
+
+
+def pad(op: ir.Operation) -> list[Tensor]:
+    """``stablehlo.pad`` around elements that the host cannot read, such as complex numbers."""
+    edges = ("edge_padding_low", "edge_padding_high", "interior_padding")
+    return _computed_pad(op, *(integers(op, name, []) for name in edges))
+
+
+def _computed_pad(
+    op: ir.Operation, low: Sequence[Dim], high: Sequence[Dim], between: Sequence[Dim]
+) -> list[Tensor]:
+    operand, padding = (as_tensor(v) for v in op.operands[:2])
     steps = [index.add(inner, 1) for inner in between]
     dims = [
         index.add(

@@ -11,6 +11,7 @@ from iree_core.lowering.element import F32
 from iree_core.lowering.index import Dim
 from iree_core.lowering.loops import load
 from iree_core.lowering.structured import computed, elementwise
+from iree_core.passes.input import stablehlo_dynamic
 from iree_core.passes.input.stablehlo_calls import MARKERS, SHAPE_ASSERTION, call_target
 from iree_core.passes.input.stablehlo_dynamic import entry, static_entry
 from iree_core.passes.input.stablehlo_regions import as_tensor, element_of, retype
@@ -201,14 +202,24 @@ def _shape(op: ir.Operation) -> list[ir.Value] | None:
 
 
 def _pad(op: ir.Operation) -> list[ir.Value] | None:
-    """Padding around nothing is the padding alone."""
+    """Padding around nothing is the padding alone; the host reads no complex numbers."""
     source = ir.RankedTensorType(op.operands[0].type)
     kind = ir.RankedTensorType(op.results[0].type)
-    if not kind.has_static_shape or 0 not in source.shape:
+    if kind.has_static_shape and 0 in kind.shape:
         return _empty_slice(op)
     padding = as_tensor(op.operands[1])
-    made = tensors.fill(kind.shape, padding.element, load(padding.value))
+    if kind.has_static_shape and 0 in source.shape:
+        (made,) = computed(kind.shape, [padding.element], lambda *_: load(padding.value))
+    elif padding.element.kind == "complex" and not _is_constant(op.operands[1]):
+        (made,) = stablehlo_dynamic.pad(op)
+    else:
+        return None
     return [retype(made.value, kind)]
+
+
+def _is_constant(value: ir.Value) -> bool:
+    owner = value.owner
+    return not isinstance(owner, ir.Block) and owner.name == "stablehlo.constant"
 
 
 def _to_integer(op: ir.Operation) -> list[ir.Value] | None:
