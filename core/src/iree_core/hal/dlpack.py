@@ -222,7 +222,7 @@ def import_tensor(source: Any) -> tuple[NDArray[np.uint8], str, tuple[int, ...]]
     extent = sum((dim - 1) * step for dim, step in zip(shape, tensor.strides, strict=True)) + 1
     memory = (ctypes.c_uint8 * (extent * size)).from_address(tensor.address)
     memory._owner = tensor.owner  # lives as long as the memory is used
-    elements = np.frombuffer(memory, np.dtype(f"V{size}"))
+    elements = np.ctypeslib.as_array(memory).view(np.dtype(f"V{size}"))
     strides = [step * size for step in tensor.strides]
     view = np.lib.stride_tricks.as_strided(elements, shape, strides)
     return np.ascontiguousarray(view).reshape(-1).view(np.uint8), tensor.dtype, shape
