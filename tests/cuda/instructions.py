@@ -10,6 +10,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
+from tests.cuda import warp
 
 Dtype = Any
 _KINDS = {
@@ -221,6 +222,9 @@ def _not(t: Any, m: tuple[str, ...], o: tuple[str, ...]) -> None:
 
 
 def _cvt(t: Any, m: tuple[str, ...], o: tuple[str, ...]) -> None:
+    if "tf32" in m:
+        warp.round_tf32(t, m, o)
+        return
     if "f16x2" in m or "bf16x2" in m:
         half = dtype_of("f16" if "f16x2" in m else "bf16")
         high, low = (np.asarray(t.get(x, "f32")).astype(half).view(np.uint16) for x in o[1:3])
@@ -378,20 +382,6 @@ def _cvta(t: Any, m: tuple[str, ...], o: tuple[str, ...]) -> None:
     t.set(o[0], np.broadcast_to(t.get(o[1], "u64"), t.active.shape))
 
 
-def _shfl(t: Any, m: tuple[str, ...], o: tuple[str, ...]) -> None:
-    targets = o[0].split("|")
-    value = np.zeros(t.count, np.uint32)
-    value[t.active] = t.get(o[1], "b32")
-    by = np.broadcast_to(np.asarray(t.get(o[2], "u32")), t.active.shape).astype(np.int64)
-    lane, first = t.active % 32, t.active // 32 * 32
-    to = {"bfly": lane ^ by, "up": lane - by, "down": lane + by, "idx": by % 32}[m[1]]
-    inside = (to >= 0) & (to < 32)
-    source = first + np.where(inside, to, lane)
-    t.set(targets[0], value[source])
-    if len(targets) > 1:
-        t.set(targets[1], inside)
-
-
 def _nothing(t: Any, m: tuple[str, ...], o: tuple[str, ...]) -> None:
     """Ordering: everything here happens at once."""
 
@@ -408,6 +398,7 @@ TABLE: dict[str, Any] = {
     "sqrt": _unary(np.sqrt), "rcp": _unary(lambda x: (1 / x).astype(x.dtype)),
     "bfe": _bfe, "bfi": _bfi, "clz": _bits(lambda v, n: n - v.bit_length()),
     "popc": _bits(lambda v, _: v.bit_count()), "copysign": _copysign, "prmt": _prmt, "shf": _shf,
-    "brev": _bits(lambda v, n: int(f"{v:0{n}b}"[::-1], 2)), "shfl": _shfl, "membar": _nothing,
+    "brev": _bits(lambda v, n: int(f"{v:0{n}b}"[::-1], 2)),
+    "shfl": warp.shfl, "mma": warp.mma, "ldmatrix": warp.ldmatrix, "membar": _nothing,
     "fence": _nothing,
 }  # fmt: skip

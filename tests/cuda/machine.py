@@ -195,7 +195,7 @@ class Threads:
         self.shared = np.full(blocks * program.shared_bytes + 8, 0xEE, np.uint8)
         self.local = np.full((self.count, program.local_bytes + 8 & ~7), 0xDD, np.uint8)
         self.counter = np.zeros(self.count, np.int64)
-        self.waiting = np.zeros(self.count, bool)
+        self.waiting = np.zeros(self.count, np.int8)  # 1 for its warp, 2 for its block
         self.active = np.arange(self.count)
 
     def run(self) -> None:
@@ -204,7 +204,7 @@ class Threads:
         stops = set(self.program.labels.values())
         done = len(code)
         while True:
-            running = (self.counter < done) & ~self.waiting
+            running = (self.counter < done) & (self.waiting == 0)
             if not running.any():
                 if not self.waiting.any():
                     return
@@ -223,8 +223,22 @@ class Threads:
                 self.counter[self.active] = done
 
     def _release(self, done: int) -> None:
-        """Let threads pass a barrier that all living threads of their block have reached."""
-        self.waiting[:] = False
+        """Let threads pass a barrier that all living threads of their warp or block are at."""
+        alive = self.counter < done
+        number = np.arange(self.count)
+        released = np.zeros(self.count, bool)
+        for kind, group in ((1, number // 32), (2, self.block)):
+            count = int(group[-1]) + 1
+            at = np.where(alive, self.counter, -1)
+            last = np.full(count, -1)
+            np.maximum.at(last, group, at)
+            here = ~alive | (self.waiting == kind) & (self.counter == last[group])
+            all_here = np.ones(count, bool)
+            np.logical_and.at(all_here, group, here)
+            released |= alive & (self.waiting == kind) & all_here[group]
+        if not released.any():
+            raise PtxError("a barrier that not all threads reach")
+        self.waiting[released] = 0
 
     def _execute(self, op: Instruction, at: int) -> bool:
         """Execute one instruction; False where control does not go on to the next."""
@@ -253,7 +267,7 @@ class Threads:
         elif op.name in ("ret", "exit"):
             self.counter[self.active] = len(self.program.code)
         else:
-            self.waiting[self.active] = True
+            self.waiting[self.active] = 1 if "warp" in op.modifiers else 2
 
     # Operands.
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 
 from iree_backend_cuda.image import FORMAT, MOST_SCALARS, Entry, pack_image, parse_image
 from iree_backend_cuda.lower import lower_kernel
 from iree_backend_cuda.target import parse_target
+from iree_backend_cuda.tensor_cores import build_tensor_contraction
 from iree_core.codegen import NotScheduled
 from iree_core.codegen.gpu import GpuKernel, build_gpu_kernel
 from iree_core.codegen.kernel import CompiledDispatch
@@ -35,9 +36,14 @@ class CudaBackend(Backend):
         """
         if strategy not in ("auto", "general"):
             raise UsageError(f"Unknown strategy {strategy!r}; there are auto and general.")
-        model = parse_target(target.spec).device_class.model
+        cuda = parse_target(target.spec)
+        model, context = cuda.device_class.model, _context()
+        own = []
+        if cuda.tensor_cores:
+            own.append(("tensor cores", partial(build_tensor_contraction, tf32=cuda.tf32)))
         try:
-            kernel = build_gpu_kernel(dispatch, model, _context(), general=strategy == "general")
+            general = strategy == "general"
+            kernel = build_gpu_kernel(dispatch, model, context, general=general, own=own)
         except NotScheduled as reason:
             raise CompileError(f"No GPU schedule takes the dispatch: {reason}.") from None
         return self.compile_kernel(kernel, target)
@@ -62,7 +68,7 @@ class CudaBackend(Backend):
             kernel.results,
             kernel.scratch != const(0),
             kernel.sizes,
-            (cuda.spec,),
+            (cuda.name,),
         )
         return CompiledDispatch(kernel, pack_image([entry]), kernel.name)
 

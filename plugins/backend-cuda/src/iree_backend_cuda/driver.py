@@ -102,7 +102,7 @@ class CudaDevice(hal.Device):
         """Return None if ``format`` is PTX for this device or an older one."""
         if format != FORMAT:
             return f"{self.name} runs {FORMAT}, not {format}"
-        arch = target.removeprefix("sm_")
+        arch = target.partition(",")[0].removeprefix("sm_")
         if arch.isdecimal() and int(arch) > self.physical.arch:
             return f"it is for {target}, and {self.description} is older"
         return None

@@ -12,6 +12,7 @@ LLVM inlines the one into the other. Every function comes from
 
 from __future__ import annotations
 
+import re
 from functools import cache
 
 import llvmlite.binding as binding
@@ -33,6 +34,8 @@ from iree_core.ir import ir, llvm, run_pipeline
 
 _TRIPLE = "nvptx64-nvidia-cuda"
 _SUFFIX = ".body"
+# All threads of a warp have to execute these together; LLVM knows that of some only.
+_WARP_WIDE = re.compile(r"^(.* call .*@llvm\.nvvm\.(?:mma|ldmatrix)\..*\))$", re.MULTILINE)
 # Buffers start at multiples of this many bytes; the driver moves those that do not.
 ALIGNMENT = 16
 
@@ -58,6 +61,7 @@ def lower_kernel(kernel: GpuKernel, context: ir.Context, target: CudaTarget) -> 
         _refuse_calls(module)
         _make_internal(module, kernel.name)
         text = llvmir.fix_literals(llvm.translate_module_to_llvmir(module.operation))
+        text = _WARP_WIDE.sub(r"\1 convergent", text)
     return emit_ptx(text + _entry(kernel, buffers, aliased), target)
 
 
@@ -139,7 +143,7 @@ def _machine(target: CudaTarget) -> binding.TargetMachine:
     llvmir.initialize()
     found = binding.Target.from_triple(_TRIPLE)
     return found.create_target_machine(
-        cpu=target.spec,
+        cpu=target.name,
         features=f"+ptx{target.device_class.ptx}",
         opt=3,
         reloc="default",

@@ -2,7 +2,8 @@
 
 A target is written ``cuda`` (that of this machine's first device, sm_80 where there is none) or
 ``cuda:sm_90``. PTX for one capability runs on every later one; the driver compiles it for the
-device at hand when a module is loaded.
+device at hand when a module is loaded. ``cuda:sm_80,+tf32`` lets products of f32 round their
+factors to 10 bits of mantissa, which tensor cores multiply several times as fast.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from iree_core.codegen.gpu import GpuModel
 from iree_core.errors import UsageError
 
 DEFAULT = 80
+TENSOR_ARCH = 80
 
 
 @dataclass(frozen=True)
@@ -47,14 +49,25 @@ CLASSES = {
 
 @dataclass(frozen=True)
 class CudaTarget:
-    """A compute capability, as ten times its number: 80 for 8.0."""
+    """What to compile for.
+
+    Attributes:
+        arch: ten times the compute capability: 80 for 8.0.
+        tf32: products of f32 may be rounded to tf32.
+    """
 
     arch: int
+    tf32: bool = False
+
+    @property
+    def name(self) -> str:
+        """The device class."""
+        return f"sm_{self.arch}"
 
     @property
     def spec(self) -> str:
         """The canonical text."""
-        return f"sm_{self.arch}"
+        return f"{self.name},+tf32" if self.tf32 else self.name
 
     @property
     def device_class(self) -> DeviceClass:
@@ -64,25 +77,38 @@ class CudaTarget:
     @property
     def tensor_cores(self) -> bool:
         """Whether it multiplies tiles of f16, bf16 and tf32 by one instruction."""
-        return self.arch >= 80
+        return self.arch >= TENSOR_ARCH
 
 
 def parse_target(options: str) -> CudaTarget:
     """Return the target that ``options`` names.
 
     Raises:
-        UsageError: it is not ``sm_`` and a known capability, naming those.
+        UsageError: an unknown device class or feature, naming the known ones.
     """
-    if not options:
-        return CudaTarget(_of_this_machine() or DEFAULT)
-    number = options.removeprefix("sm_")
-    if options == number or not number.isdecimal() or int(number) not in CLASSES:
+    name, *features = options.split(",") if options else [""]
+    if name.startswith(("+", "-")):
+        name, features = "", [name, *features]
+    number = name.removeprefix("sm_")
+    if not name:
+        arch = _of_this_machine() or DEFAULT
+    elif number != name and number.isdecimal() and int(number) in CLASSES:
+        arch = int(number)
+    else:
         raise UsageError(
-            f"The CUDA target has no device class {options!r}.",
+            f"The CUDA target has no device class {name!r}.",
             hint=f"It knows {', '.join(f'sm_{known}' for known in CLASSES)}; code for one runs on "
             "all later devices.",
         )
-    return CudaTarget(int(number))
+    for feature in features:
+        if feature not in ("+tf32", "-tf32"):
+            raise UsageError(
+                f"The CUDA target has no feature {feature!r}.", hint="It knows +tf32 and -tf32."
+            )
+    tf32 = bool(features) and features[-1] == "+tf32"
+    if tf32 and arch < TENSOR_ARCH:
+        raise UsageError(f"sm_{arch} has no tf32.", hint="sm_80 and later do.")
+    return CudaTarget(arch, tf32)
 
 
 def _of_this_machine() -> int | None:
