@@ -76,7 +76,9 @@ class ConvertStablehlo:
         if "!quant." in str(module):
             run_pipeline(module, f"builtin.module({_QUANTIZED})")
         if "shape" in dialects(module):
-            run_pipeline(module, f"builtin.module({_SHAPES})")
+            # The conversion to StableHLO knows no operation of the tensor dialect.
+            mixed = "tensor" in dialects(module)
+            run_pipeline(module, f"builtin.module({_SHAPE_TO_STANDARD if mixed else _SHAPES})")
         run_pipeline(module, f"builtin.module({_EXPAND})")
         StablehloControlFlow().run(module, state)
         StablehloSimplify().run(module, state)
