@@ -1,0 +1,1 @@
+"""TensorFlow programs (SavedModel, Keras, ``tf.function``). TensorFlow has processes of its own."""
