@@ -168,6 +168,35 @@ def test_matmul_with_residual(dynamic: str, in_place: bool, m: int, n: int, k: i
     np.testing.assert_allclose(result, x @ w + r, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["f32", "f16", "bf16"])
+@pytest.mark.parametrize("m,n,k", [(32, 64, 16), (37, 70, 65), (100, 16, 40)])
+def test_matmul_by_simdgroup_matrices(m: int, n: int, k: int, kind: str) -> None:
+    dtype = {"f32": np.float32, "f16": np.float16, "bf16": ml_dtypes.bfloat16}[kind]
+    x, w, r = (
+        RNG.standard_normal(shape, np.float32).astype(dtype) for shape in ((m, k), (k, n), (m, n))
+    )
+    expected = x.astype(np.float32) @ w.astype(np.float32) + r.astype(np.float32)
+    tolerance = {"f32": 1e-5, "f16": 1e-3, "bf16": 1e-2}[kind]
+    for dynamic in (False, True):
+        for in_place in (None, 2):
+            sizes = (None, None) if dynamic else (m, n)
+            text = matmul_text(*sizes, k, in_place is not None).replace("f32", kind)
+            scalars = [m, n] if dynamic else []
+            (result,), compiled = run_dispatch(
+                text, [x, w, r], scalars, [((m, n), np.dtype(dtype))], in_place=in_place
+            )
+            assert "simdgroup_multiply_accumulate" in source_of(compiled)
+            np.testing.assert_allclose(
+                result.astype(np.float32), expected, rtol=tolerance, atol=tolerance * k
+            )
+
+
+def test_matmul_without_simdgroup_matrices() -> None:
+    _, compiled = compile_dispatch(matmul_text(64, 64, 64), "apple7,-simdgroup_matrix")
+    assert compiled.kernel.schedule == "contraction"
+    assert "simdgroup" not in source_of(compiled)
+
+
 @pytest.mark.parametrize("strategy", ["auto", "general"])
 @pytest.mark.parametrize("m,n", [(1, 1), (37, 301), (130, 7)])
 def test_softmax(m: int, n: int, strategy: str) -> None:

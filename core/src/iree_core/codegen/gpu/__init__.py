@@ -67,11 +67,13 @@ def schedule(
     """
     from iree_core.codegen.gpu.contraction import build_contraction
     from iree_core.codegen.gpu.elementwise import build_elementwise
+    from iree_core.codegen.gpu.matrix import build_matrix
     from iree_core.codegen.gpu.rows import build_rows
 
     reasons = []
     schedules: tuple[tuple[str, Schedule], ...] = (
         *own,
+        ("matrix", build_matrix),
         ("contraction", build_contraction),
         ("rows", build_rows),
         ("elementwise", build_elementwise),
