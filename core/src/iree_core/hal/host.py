@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 from iree_core.errors import DeviceError
 from iree_core.hal.buffer import Buffer
 from iree_core.hal.device import Allocator, CommandBuffer, Device, Stream
+from iree_core.hal.recycling import LEAST_BYTES, BlockPool
 from iree_core.hal.sync import Fence, Semaphore, Timepoint
 
 ALIGNMENT = 64
 _Anything = ctypes.c_char * 0
+_POOL = BlockPool()
 
 
 class HostBuffer(Buffer):
@@ -79,8 +81,9 @@ def aligned_empty(nbytes: int) -> NDArray[np.uint8]:
     Raises:
         DeviceError: the machine has not that much memory.
     """
+    size = nbytes + ALIGNMENT
     try:
-        data = np.empty(nbytes + ALIGNMENT, np.uint8)
+        data = _POOL.allocate(size) if size >= LEAST_BYTES else np.empty(size, np.uint8)
     except (MemoryError, ValueError, OverflowError):
         raise DeviceError(
             f"Out of memory: {nbytes} bytes cannot be allocated.",
