@@ -221,7 +221,7 @@ def import_tensor(source: Any) -> tuple[NDArray[np.uint8], str, tuple[int, ...]]
         raise InvocationError("The tensor has negative strides.", hint="Copy it first.")
     extent = sum((dim - 1) * step for dim, step in zip(shape, tensor.strides, strict=True)) + 1
     memory = (ctypes.c_uint8 * (extent * size)).from_address(tensor.address)
-    memory._owner = tensor.owner  # lives as long as the memory is used
+    memory._owner = tensor.owner  # type: ignore[attr-defined]  # lives as long as this
     elements = np.ctypeslib.as_array(memory).view(np.dtype(f"V{size}"))
     strides = [step * size for step in tensor.strides]
     view = np.lib.stride_tricks.as_strided(elements, shape, strides)
