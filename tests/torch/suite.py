@@ -123,6 +123,8 @@ def run(test: Any, dynamic: bool) -> str:
         Exception: whatever else goes wrong.
     """
     module, calls = _recorded(test)
+    if dynamic and not any(_leaves_open(module, call.arguments) for call in calls):
+        raise NotRunnable("its author left no size open")
     kind = "static"
     for call in calls:
         exported = _exported(copy.deepcopy(module), call.arguments, dynamic)
@@ -156,6 +158,10 @@ def _exported(
         except Exception as error:
             errors.append(_line(error))
     raise NotRunnable(f"torch.export: {errors[0]}")
+
+
+def _leaves_open(module: torch.nn.Module, args: tuple[Any, ...]) -> bool:
+    return any(pytree.tree_leaves(_open_sizes(module, args), is_leaf=lambda x: bool(x)))
 
 
 def _open_sizes(module: torch.nn.Module, args: tuple[Any, ...]) -> Any:
@@ -273,7 +279,7 @@ def main() -> None:
     parser.add_argument("--dynamic", action="store_true")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--update", action="store_true")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     tests = load(options.folder)
     prepare()
     counts: Counter[str] = Counter()

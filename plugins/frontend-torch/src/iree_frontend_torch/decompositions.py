@@ -429,7 +429,7 @@ def _signbit(x: torch.Tensor) -> Any:
     return x.view(_BITS[x.element_size()]) < 0
 
 
-_BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+_BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 @register(aten.abs.default)
@@ -563,3 +563,22 @@ def _threshold_backward(grad: torch.Tensor, x: torch.Tensor, threshold: Any) -> 
         return NotImplemented
     grad = grad.to(kind)
     return torch.where(x <= threshold, torch.zeros_like(grad), grad)
+
+
+@register(aten.view.dtype)
+def _view_as_type(x: torch.Tensor, dtype: torch.dtype) -> Any:
+    """Split or join the bits of elements where the widths differ; the lowest come first."""
+    given, wanted = x.element_size(), dtype.itemsize
+    if given == wanted or x.is_complex() or dtype.is_complex:
+        return NotImplemented
+    bits = x.view(_BITS[given])
+    step = 8 * min(given, wanted)
+    count = max(given, wanted) // min(given, wanted)
+    if given > wanted:
+        parts = torch.stack([bits >> (step * n) for n in range(count)], -1)
+        return parts.to(_BITS[wanted]).flatten(-2).view(dtype)
+    wide = bits.to(_BITS[wanted]).unflatten(-1, (-1, count)) & ((1 << step) - 1)
+    joined = wide[..., 0]
+    for n in range(1, count):
+        joined = joined | (wide[..., n] << (step * n))
+    return joined.view(dtype)

@@ -101,3 +101,15 @@ def _scatter_mean(
     start = torch.ones_like(x) if include_self else torch.zeros_like(x)
     count = aten.scatter_add(start, dim, index, torch.ones_like(source)).clamp(min=1)
     return total / count if x.is_floating_point() else total.div(count, rounding_mode="floor")
+
+
+@register(aten.as_strided.default)
+def _as_strided(x: Tensor, size: Any, stride: Any, storage_offset: Any = None) -> Any:
+    """Read the elements one by one where torch-mlir's way, for known sizes only, does not do."""
+    known = all(isinstance(n, int) for n in (*x.shape, *size, *stride, storage_offset or 0))
+    if known or not x.is_contiguous():
+        return NotImplemented
+    place = torch.full([], storage_offset or 0, dtype=torch.int64)
+    for count, step in zip(size, stride, strict=True):
+        place = place.unsqueeze(-1) + torch.arange(count) * step
+    return x.reshape(-1)[place.reshape(-1)].reshape(size)

@@ -1,9 +1,10 @@
-"""Views: sizes that are only known at run time keep their identity."""
+"""Views: sizes that are only known at run time keep their identity; other types of the bits."""
 
 from __future__ import annotations
 
 from iree_core.ir import arith, ir, tensor
 from iree_core.lowering import index
+from iree_core.lowering.structured import elementwise
 from iree_core.lowering.tensors import DYNAMIC, Tensor, tensor_type
 from iree_core.passes.input.torch_ops.registry import Declined, Node, register
 
@@ -33,3 +34,15 @@ def view(node: Node) -> Tensor:
     dims = [index.value(0) if n == DYNAMIC else n for n in kind.shape]
     made = tensor.reshape(tensor_type(dims, source.element), source.value, shape)
     return Tensor(made, tuple(dims), source.element)
+
+
+@register("aten.view.dtype")
+def bitcast(node: Node) -> Tensor:
+    """``view(x, dtype)`` for types of equal width: the same bits, read as another type."""
+    source = node.tensor(0)
+    _, element = node.result_type()
+    if source.element.bits != element.bits or "complex" in (source.element.kind, element.kind):
+        raise Declined
+    if source.element.type == element.type:
+        return Tensor(source.value, source.dims, element)
+    return elementwise([source], element, lambda x: arith.bitcast(element.type, x))
