@@ -386,6 +386,30 @@ def _nothing(t: Any, m: tuple[str, ...], o: tuple[str, ...]) -> None:
     """Ordering: everything here happens at once."""
 
 
+def _of_pairs(run: Callable) -> Callable:
+    """Return the instruction that can also work on the two halves of its registers."""
+
+    def both(t: Any, m: tuple[str, ...], o: tuple[str, ...]) -> None:
+        kind = next((x for x in m if x in ("f16x2", "bf16x2")), None)
+        if kind is None:
+            run(t, m, o)
+            return
+        single = tuple(x.removesuffix("x2") for x in m)
+        names = [f"%half{n}" for n in range(len(o))]
+        halves = []
+        for number in range(2):
+            for name, operand in zip(names, o, strict=True):
+                whole = np.zeros(t.count, np.uint32)
+                if operand is not o[0]:
+                    whole[t.active] = t.get(operand, "b32")
+                t.registers[name] = (whole >> np.uint32(16 * number)).astype(np.uint16)
+            run(t, single, tuple(names))
+            halves.append(t.registers[names[0]][t.active].astype(np.uint32))
+        t.set(o[0], halves[0] | halves[1] << np.uint32(16))
+
+    return both
+
+
 TABLE: dict[str, Any] = {
     "mov": _mov, "ld": _ld, "st": _st, "cvta": _cvta, "cvt": _cvt, "setp": _setp, "selp": _selp,
     "add": _binary(np.add), "sub": _binary(np.subtract), "mul": _mul, "mad": _mad, "fma": _fma,
@@ -402,3 +426,5 @@ TABLE: dict[str, Any] = {
     "shfl": warp.shfl, "mma": warp.mma, "ldmatrix": warp.ldmatrix, "membar": _nothing,
     "fence": _nothing,
 }  # fmt: skip
+for _name in ("add", "sub", "mul", "fma", "neg", "abs", "min", "max"):
+    TABLE[_name] = _of_pairs(TABLE[_name])

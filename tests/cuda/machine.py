@@ -145,7 +145,7 @@ def _statement(program: Program, text: str) -> None:
     while (label := re.match(r"([\w$]+):\s*", text)) is not None:
         program.labels[label.group(1)] = len(program.code)
         text = text[label.end() :]
-    text = text.strip("{} \t\n") if text[:1] in "{}" else text  # a block of its own
+    text = text.lstrip("{} \t\n")  # a block of its own
     if not text:
         return
     declared = re.match(r"\.reg\s+\.(\w+)\s+(%?\w+)(?:<\d+>)?$", text)
@@ -255,8 +255,8 @@ class Threads:
                 raise PtxError(f"unknown instruction {op.text}")
             try:
                 run(self, op.modifiers, op.operands)
-            except (PtxError, ValueError) as error:
-                raise PtxError(f"{op.text}: {error}") from error
+            except Exception as error:
+                raise PtxError(f"{op.text}: {error!r}") from error
         self.active = whole
         return True
 
@@ -276,7 +276,7 @@ class Threads:
         dtype = instructions.dtype_of(kind)
         if operand in self.special:
             return self.special[operand][self.active].astype(np.uint32).view(dtype)
-        if operand[0] == "%" or operand in self.program.widths:
+        if operand[0] == "%":
             value = self.registers.get(operand)
             if value is None:
                 value = self._declare(operand)
@@ -309,7 +309,7 @@ class Threads:
 
     def set(self, register: str, value: Any) -> None:
         """Write a register of the active threads; narrower values are extended by their sign."""
-        if register == "_":
+        if register[0] != "%":  # "_", or a name of a block that nobody reads
             return
         target = self.registers.get(register)
         if target is None:

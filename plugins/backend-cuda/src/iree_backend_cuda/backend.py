@@ -70,7 +70,7 @@ class CudaBackend(Backend):
             kernel.sizes,
             (cuda.name,),
         )
-        return CompiledDispatch(kernel, pack_image([entry]), kernel.name)
+        return CompiledDispatch(kernel, pack_image([entry]), kernel.name, (("ptx", ptx.encode()),))
 
     def link(self, dispatches: Sequence[CompiledDispatch], target: Target) -> Executable:
         """Join kernels into one image."""

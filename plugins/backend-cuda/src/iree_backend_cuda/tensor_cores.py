@@ -34,6 +34,7 @@ _WARP = 32
 # Bytes of what a thread moves at a time, of a row of a fragment, and of what keeps the rows of
 # a tile in different banks.
 _GROUP_BYTES = 16
+_LARGEST_GROUP = 8
 
 
 @dataclass(frozen=True)
@@ -158,9 +159,8 @@ def _sides(c: Contraction) -> tuple[Side, Side]:
             raise NotScheduled("an operand that varies along rows and columns, or along neither")
         if dims[0] in found:
             raise NotScheduled("two operands that vary along the same dimension")
-        inner = c.reductions[-1]
-        along = _runs_along(maps, inner) or not _runs_along(maps, dims[0])
-        found[dims[0]] = Side(tensor, maps, dims[0], along)
+        along = _runs_along(maps, c.reductions[-1]) and _splits(c)
+        found[dims[0]] = Side(tensor, maps, dims[0], along or not _runs_along(maps, dims[0]))
     if len(found) != 2:
         raise NotScheduled("no product of two operands")
     return found[c.row], found[c.lane]
@@ -170,6 +170,12 @@ def _runs_along(maps: tuple[Linear, ...], dim: int) -> bool:
     """Whether neighbours along a loop are neighbours in memory."""
     factors = [form.factor(dim) for form in maps]
     return bool(factors) and factors[-1] == 1 and not any(factors[:-1])
+
+
+def _splits(c: Contraction) -> bool:
+    """Whether groups along the reduction never go from one row of an operand to the next."""
+    inner = c.static(c.reductions[-1])
+    return len(c.reductions) == 1 or (inner is not None and inner % _LARGEST_GROUP == 0)
 
 
 def _precision(c: Contraction, sides: tuple[Side, Side], tf32: bool) -> Precision:
@@ -376,7 +382,6 @@ class _Emission:
         b, width, size = self.b, self.precision.group, self.sizes[side.dim]
         kind = ir.VectorType.get([width], self.element)
         zero = b.splat(b.constant(self.element, 0.0), width)
-        whole = self._whole(side)
         last_at = b.add(at, 0 if side.along else width - 1)
         last_k = b.add(k, width - 1 if side.along else 0)
         # Groups never straddle the end where the size is a multiple of them.
@@ -396,20 +401,12 @@ class _Emission:
                 group = vector.InsertOp(self._element(side, *here), group, [], [n]).result
             return [group]
 
-        if not whole:
+        if side.along and not _splits(self.c):
             return elements()[0]
         varying = self.depth if side.along else size
         exact = isinstance(varying, int) and varying % width == 0
         otherwise = (lambda: [zero]) if exact else elements
         return b.select_branch(inside, [kind], vectors, otherwise)[0]
-
-    def _whole(self, side: Side) -> bool:
-        """Whether a group inside of the operand can be read as a vector."""
-        if not side.along:
-            return True
-        inner = self.sizes[self.c.reductions[-1]]
-        divides = isinstance(inner, int) and inner % self.precision.group == 0
-        return divides or len(self.c.reductions) == 1
 
     def _element(self, side: Side, at: Scalar, k: Scalar) -> ir.Value:
         b = self.b

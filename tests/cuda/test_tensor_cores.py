@@ -1,0 +1,165 @@
+"""Products on tensor cores: precisions, layouts, sizes that are no multiple of a tile, fusion."""
+
+from __future__ import annotations
+
+import ml_dtypes
+import numpy as np
+import onnx.parser
+import pytest
+from tests.cuda.harness import compile_dispatch, run_dispatch, stand_in
+from tests.cuda.test_models import assemble
+
+import iree_core
+from iree_backend_cuda.driver import CudaDevice
+from iree_backend_cuda.image import parse_image
+from iree_core.errors import UsageError
+
+RNG = np.random.default_rng(0)
+DTYPES = {"f16": np.float16, "bf16": ml_dtypes.bfloat16, "f32": np.float32}
+
+
+def product(
+    m: int, n: int, k: int, kind: str, turned: str = "", dynamic: str = "", result: str = "f32"
+) -> str:
+    """Return the dispatch ``x @ w + 0.5``.
+
+    ``turned`` names the operands (a, b) that are transposed in memory, ``dynamic`` the sizes
+    (m, n, k) that are known at run time only.
+    """
+    size = {d: "?" if d in dynamic else str(s) for d, s in (("m", m), ("n", n), ("k", k))}
+    argument = {d: 2 + number for number, d in enumerate(x for x in "mnk" if x in dynamic)}
+
+    def tensor(dims: str, element: str) -> str:
+        return f"tensor<{'x'.join(size[d] for d in dims)}x{element}>"
+
+    def names(dims: str) -> str:
+        found = [str(argument[d]) for d in dims if d in dynamic]
+        return f" {{flow.dims = array<i64: {', '.join(found)}>}}" if found else ""
+
+    left, right = ("km" if "a" in turned else "mk"), ("nk" if "b" in turned else "kn")
+    loops = {"m": "i", "n": "j", "k": "k"}
+    maps = ", ".join(
+        f"affine_map<(i,j,k)->({','.join(loops[d] for d in dims)})>" for dims in (left, right, "mn")
+    )
+    wide = kind if kind == "f32" else "f32"
+    factors = ["%a", "%b"]
+    extend = ""
+    if kind != wide:
+        extend = "".join(f"%{x}w = arith.extf %{x} : {kind} to f32\n" for x in "ab")
+        factors = ["%aw", "%bw"]
+    out = tensor("mn", "f32")
+    scalars = "".join(f", %{d}: index" for d in argument)
+    sizes = ", ".join(f"%{d}" for d in "mn" if d in dynamic)
+    return f"""
+    func.func private @d(%x: {tensor(left, kind)}{names(left)}, %w: {tensor(right, kind)}
+        {names(right)}{scalars}) -> ({tensor("mn", result)}{names("mn")})
+        attributes {{flow.dispatch}} {{
+      %z = arith.constant 0.5 : f32
+      %e = tensor.empty({sizes}) : {out}
+      %f = linalg.fill ins(%z : f32) outs(%e : {out}) -> {out}
+      %p = linalg.generic {{indexing_maps = [{maps}],
+          iterator_types = ["parallel", "parallel", "reduction"]}}
+          ins(%x, %w : {tensor(left, kind)}, {tensor(right, kind)}) outs(%f : {out}) {{
+        ^bb0(%a: {kind}, %b: {kind}, %c: f32):
+          {extend}
+          %0 = arith.mulf {", ".join(factors)} : f32
+          %1 = arith.addf %c, %0 : f32
+          linalg.yield %1 : f32 }} -> {out}
+      return %p : {out}
+    }}"""
+
+
+@pytest.mark.parametrize(
+    "kind,turned,dynamic,m,n,k",
+    [
+        ("f16", "", "", 64, 64, 32),
+        ("f16", "b", "", 64, 64, 64),
+        ("f16", "a", "", 64, 64, 96),
+        ("f16", "ab", "", 130, 72, 40),
+        ("f16", "", "", 37, 51, 45),
+        ("f16", "b", "mnk", 33, 48, 40),
+        ("bf16", "ab", "mnk", 37, 51, 45),
+        ("bf16", "", "m", 100, 96, 72),
+        ("f32", "", "", 64, 64, 32),
+        ("f32", "ab", "", 70, 52, 33),
+        ("f32", "b", "m", 70, 52, 36),
+    ],
+)
+def test_products(
+    on: CudaDevice, kind: str, turned: str, dynamic: str, m: int, n: int, k: int
+) -> None:
+    x, w = (RNG.standard_normal(s).astype(DTYPES[kind]) for s in ((m, k), (k, n)))
+    passed = [np.ascontiguousarray(a.T if t in turned else a) for a, t in ((x, "a"), (w, "b"))]
+    scalars = [{"m": m, "n": n, "k": k}[d] for d in "mnk" if d in dynamic]
+    text = product(m, n, k, kind, turned, dynamic)
+    (result,), compiled = run_dispatch(
+        text, passed, scalars, [((m, n), np.float32)], options="sm_80,+tf32", on=on
+    )
+    assert compiled.kernel.schedule == "tensor-contraction"
+    expected = x.astype(np.float64) @ w.astype(np.float64) + 0.5
+    # Products of 16-bit floats are exact; tf32 has 10 bits of mantissa.
+    tolerance = 1e-5 if kind != "f32" else 2.0**-10
+    np.testing.assert_allclose(result, expected, atol=tolerance * 4 * np.sqrt(k))
+
+
+def test_f32_keeps_its_precision_unless_asked() -> None:
+    _, compiled = compile_dispatch(product(64, 64, 64, "f32"), "sm_80")
+    assert compiled.kernel.schedule == "contraction"
+    with pytest.raises(UsageError, match="sm_75 has no tf32"):
+        compile_dispatch(product(64, 64, 64, "f32"), "sm_75,+tf32")
+
+
+def test_turing_computes_halves_without_tensor_cores() -> None:
+    _, compiled = compile_dispatch(product(64, 64, 64, "f16"), "sm_75")
+    assert compiled.kernel.schedule == "contraction"
+
+
+@pytest.mark.parametrize("kind", DTYPES)
+@pytest.mark.parametrize("arch", ["sm_80", "sm_90"])
+def test_large_tiles_assemble(arch: str, kind: str, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    _, compiled = compile_dispatch(product(4096, 4096, 4096, kind), f"{arch},+tf32")
+    assert compiled.kernel.schedule == "tensor-contraction"
+    (entry,) = parse_image(compiled.binary)
+    assert entry.workgroup == 256
+    assemble(entry, arch, tmp_path)
+
+
+def run_model(text: str, on: CudaDevice, *inputs: np.ndarray) -> np.ndarray:
+    model = onnx.parser.parse_model(text)
+    compiled = iree_core.compile(model, frontend="onnx", target="cuda:sm_80")
+    try:
+        return np.asarray(iree_core.load(compiled, on).main(*inputs))
+    finally:
+        assert not stand_in()[0].faults
+
+
+def test_a_convolution_with_bias_and_relu_in_half_precision(on: CudaDevice) -> None:
+    text = """<ir_version: 10, opset_import: ["" : 21]>
+    g (float16[1,16,18,18] x, float16[32,16,3,3] w, float16[32] b) => (float16[1,32,18,18] y) {
+      c = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (x, w, b)
+      y = Relu(c)
+    }"""
+    import torch
+
+    x, w, b = (
+        (RNG.standard_normal(s) / 4).astype(np.float16)
+        for s in ((1, 16, 18, 18), (32, 16, 3, 3), (32,))
+    )
+    found = run_model(text, on, x, w, b)
+    wide = [torch.from_numpy(a.astype(np.float32)) for a in (x, w, b)]
+    expected = torch.relu(torch.nn.functional.conv2d(*wide, padding=1)).numpy()
+    np.testing.assert_allclose(found.astype(np.float32), expected, atol=4e-3)
+
+
+def test_a_batch_of_products_with_a_residual(on: CudaDevice) -> None:
+    text = """<ir_version: 10, opset_import: ["" : 21]>
+    g (float16[3,N,32] x, float16[3,32,48] w, float16[3,N,48] r) => (float16[3,N,48] y) {
+      p = MatMul(x, w)
+      y = Add(p, r)
+    }"""
+    for n in (20, 35):
+        shapes = (3, n, 32), (3, 32, 48), (3, n, 48)
+        x, w, r = ((RNG.standard_normal(s) / 4).astype(np.float16) for s in shapes)
+        wide = [a.astype(np.float32) for a in (x, w, r)]
+        found = run_model(text, on, x, w, r)
+        np.testing.assert_allclose(found.astype(np.float32), wide[0] @ wide[1] + wide[2], atol=4e-3)
