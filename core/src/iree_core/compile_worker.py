@@ -108,11 +108,16 @@ def choose_target(spec: str | None, plugins: Plugins) -> tuple[Backend, Target]:
         UsageError: no such backend, or no backend is installed.
     """
     if spec is None:
-        candidates = list(plugins.working("backend", plugins.backend))
-        hosts = [b for b in candidates if b.default_for_host()] or candidates[:1]
-        if not hosts:
+        # Names of processors end like this by convention; asking them first spares loading others.
+        names = sorted(plugins.names("backend"), key=lambda name: not name.endswith("cpu"))
+        candidates: list[Backend] = []
+        for backend in plugins.working("backend", plugins.backend, names):
+            if backend.default_for_host():
+                return backend, backend.resolve("")
+            candidates.append(backend)
+        if not candidates:
             raise _no_backend(plugins)
-        return hosts[0], hosts[0].resolve("")
+        return candidates[0], candidates[0].resolve("")
     name, _, options = spec.partition(":")
     matching = [known for known in plugins.names("backend") if known.startswith(name)]
     backend = plugins.backend(matching[0] if len(matching) == 1 else name)

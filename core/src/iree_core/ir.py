@@ -12,6 +12,7 @@ from collections import Counter
 
 from torch_mlir import ir, passmanager, rewrite
 from torch_mlir._mlir_libs import _stablehlo as stablehlo
+from torch_mlir._mlir_libs._torchMlir import register_dialect as _register_torch_dialect
 from torch_mlir.dialects import (
     affine,
     arith,
@@ -29,7 +30,6 @@ from torch_mlir.dialects import (
     tensor,
     vector,
 )
-from torch_mlir.dialects import torch as torch_dialect
 
 __all__ = [
     "Context",
@@ -55,7 +55,6 @@ __all__ = [
     "scf",
     "stablehlo",
     "tensor",
-    "torch_dialect",
     "vector",
 ]
 
@@ -78,7 +77,7 @@ def make_context() -> ir.Context:
     from iree_core.dialects import flow, hal
 
     context = ir.Context()
-    torch_dialect.register_dialect(context)
+    _register_torch_dialect(context)
     stablehlo.register_dialect(context)
     with context, ir.Location.unknown():
         run_pipeline(ir.Module.create(), _LOAD_DEPENDENT_DIALECTS)

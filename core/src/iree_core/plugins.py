@@ -8,7 +8,7 @@ in :mod:`iree_core.hookspecs`.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -94,12 +94,16 @@ class Plugins:
         """Return a driver by name. Raises like :meth:`frontend`."""
         return self._get("driver", name, "iree_driver")
 
-    def working(self, role: Role, get: Callable[[str], _T]) -> Iterator[_T]:
+    def working(
+        self, role: Role, get: Callable[[str], _T], names: Sequence[str] | None = None
+    ) -> Iterator[_T]:
         """Yield ``get(name)`` for every name of a role, passing over those that do not work.
+
+        ``names`` gives another order than the alphabet's, or fewer of them.
 
         The cause stays in :meth:`infos`; the caller says so where nothing else would do.
         """
-        for name in self.names(role):
+        for name in self.names(role) if names is None else names:
             try:
                 found = get(name)
             except PluginError:

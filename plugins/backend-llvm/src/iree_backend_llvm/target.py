@@ -95,8 +95,10 @@ def parse_target(options: str) -> CpuTarget:
     """
     if options in ("", "host"):
         return host_target()
-    triple, cpu, features = _split(options)
     host = host_target()
+    if options == host.spec:
+        return host  # its names need no check, which would start a process
+    triple, cpu, features = _split(options)
     if cpu == "host":
         if triple and triple.split("-")[0] != host.arch:
             raise UsageError(f"cpu=host means {host.arch}, which is not {triple}.")

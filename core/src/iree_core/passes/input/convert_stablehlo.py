@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from iree_core.ir import ir, run_pipeline, stablehlo
-from iree_core.passes.input.stablehlo_control_flow import StablehloControlFlow
-from iree_core.passes.input.stablehlo_programs import TOP_K, StablehloPrograms
-from iree_core.passes.input.stablehlo_simplify import StablehloSimplify, hint_broadcasts
 from iree_core.passes.input.support import dialects
 from iree_core.passes.state import CompilationState
 
@@ -66,26 +63,34 @@ class ConvertStablehlo:
 
     def run(self, module: ir.Module, state: CompilationState) -> None:
         """Convert ``module`` if it has operations of these dialects."""
-        if not dialects(module) & {"stablehlo", "chlo"}:
-            return
-        run_pipeline(module, f"builtin.module({_INLINE})")
-        hint_broadcasts(module)
-        # Top-k is a program of its own; the stock expansion sorts everything.
-        StablehloPrograms(only=frozenset({TOP_K})).run(module, state)
-        run_pipeline(module, f"builtin.module({_FROM_CHLO})")
-        if "!quant." in str(module):
-            run_pipeline(module, f"builtin.module({_QUANTIZED})")
-        if "shape" in dialects(module):
-            # The conversion to StableHLO knows no operation of the tensor dialect.
-            mixed = "tensor" in dialects(module)
-            run_pipeline(module, f"builtin.module({_SHAPE_TO_STANDARD if mixed else _SHAPES})")
-        run_pipeline(module, f"builtin.module({_EXPAND})")
-        StablehloControlFlow().run(module, state)
-        StablehloSimplify().run(module, state)
-        StablehloPrograms().run(module, state)
-        run_pipeline(module, "builtin.module(stablehlo-legalize-to-linalg)")
-        # The conversion itself makes dimension queries.
-        StablehloSimplify().run(module, state)
-        if "shape" in dialects(module):
-            run_pipeline(module, f"builtin.module({_SHAPE_TO_STANDARD})")
-        run_pipeline(module, f"builtin.module({_SIGNLESS})")
+        if dialects(module) & {"stablehlo", "chlo"}:
+            _convert(module, state)
+
+
+def _convert(module: ir.Module, state: CompilationState) -> None:
+    # Imported here: most models have none of this, and loading it takes 30 ms.
+    from iree_core.passes.input.stablehlo_control_flow import StablehloControlFlow
+    from iree_core.passes.input.stablehlo_programs import TOP_K, StablehloPrograms
+    from iree_core.passes.input.stablehlo_simplify import StablehloSimplify, hint_broadcasts
+
+    run_pipeline(module, f"builtin.module({_INLINE})")
+    hint_broadcasts(module)
+    # Top-k is a program of its own; the stock expansion sorts everything.
+    StablehloPrograms(only=frozenset({TOP_K})).run(module, state)
+    run_pipeline(module, f"builtin.module({_FROM_CHLO})")
+    if "!quant." in str(module):
+        run_pipeline(module, f"builtin.module({_QUANTIZED})")
+    if "shape" in dialects(module):
+        # The conversion to StableHLO knows no operation of the tensor dialect.
+        mixed = "tensor" in dialects(module)
+        run_pipeline(module, f"builtin.module({_SHAPE_TO_STANDARD if mixed else _SHAPES})")
+    run_pipeline(module, f"builtin.module({_EXPAND})")
+    StablehloControlFlow().run(module, state)
+    StablehloSimplify().run(module, state)
+    StablehloPrograms().run(module, state)
+    run_pipeline(module, "builtin.module(stablehlo-legalize-to-linalg)")
+    # The conversion itself makes dimension queries.
+    StablehloSimplify().run(module, state)
+    if "shape" in dialects(module):
+        run_pipeline(module, f"builtin.module({_SHAPE_TO_STANDARD})")
+    run_pipeline(module, f"builtin.module({_SIGNLESS})")

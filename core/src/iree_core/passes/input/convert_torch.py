@@ -6,10 +6,8 @@ from dataclasses import dataclass
 
 from iree_core.ir import ir, run_pipeline, tensor
 from iree_core.lowering.loops import ATOMIC
-from iree_core.passes.input import torch_ops
 from iree_core.passes.input.reshapes import ResolveReshapes
 from iree_core.passes.input.support import before, dialects, operations, replace
-from iree_core.passes.input.torch_unsupported import explain
 from iree_core.passes.state import CompilationState
 
 _FROM_ONNX = "torch-onnx-to-torch-backend-pipeline"
@@ -58,6 +56,8 @@ class ConvertTorch:
         """
         if not dialects(module) & {"torch", "torch_c"}:
             return
+        from iree_core.passes.input.torch_unsupported import explain
+
         if any(map(_is_onnx, operations(module, {"torch.operator"}))):
             run_pipeline(module, f"builtin.module({_FROM_ONNX})")
         if operations(module, {"func.call"}):
@@ -96,6 +96,8 @@ def _make_whole(op: ir.Operation) -> None:
 
 
 def _convert(module: ir.Module) -> None:
+    from iree_core.passes.input import torch_ops  # most models have no use for it
+
     torch_ops.lower(module)
     run_pipeline(module, f"builtin.module({_TO_BACKEND})")
     torch_ops.lower(module)  # what operators were decomposed to
