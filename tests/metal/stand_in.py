@@ -198,7 +198,7 @@ class BlitEncoder(Encoder):
     def fillBuffer_range_value_(self, buffer: Buffer, area: tuple[int, int], value: int) -> None:
         start, size = area
         assert size > 0 and start % 4 == size % 4 == 0 and start + size <= buffer.length()
-        assert 0 <= value < 256
+        assert 0 <= value < 128, "PyObjC takes a signed char"
 
         def call() -> None:
             buffer.bytes[start : start + size] = value

@@ -43,7 +43,7 @@ def imm(number: int) -> Operand:
 
 
 @pytest.mark.parametrize("offset,length", [(0, 64), (4, 8), (3, 5), (1, 63), (8, 0)])
-@pytest.mark.parametrize("pattern", [b"\x07", b"\x01\x02", b"abcd", b"abcdefgh"])
+@pytest.mark.parametrize("pattern", [b"\x07", b"\xff", b"\x01\x02", b"abcd", b"abcdefgh"])
 def test_fill(either: MetalDevice, offset: int, length: int, pattern: bytes) -> None:
     command = Fill(Binding(0, imm(offset)), imm(length), pattern)
     (found,) = run(either, [command], [np.zeros(64, np.uint8)])

@@ -76,8 +76,16 @@ class Kernel:
 
 @dataclass(frozen=True)
 class CompiledDispatch:
-    """A kernel as the target's binary: machine code, SPIR-V, PTX, ..., not yet linked."""
+    """A kernel as the target's binary: machine code, SPIR-V, PTX, ..., not yet linked.
+
+    Attributes:
+        kernel: what it was made from.
+        binary: what the backend links.
+        entry: the entry point's name in it.
+        listings: what people may want to look at: a file's suffix (``ptx``) and its content.
+    """
 
     kernel: Kernel
     binary: bytes
     entry: str
+    listings: tuple[tuple[str, bytes], ...] = ()

@@ -87,7 +87,9 @@ class MetalBackend(Backend):
             tuple(sorted(source.needs)),
             source.element_bytes[: len(kernel.sizes)],
         )
-        return CompiledDispatch(kernel, pack_image([entry]), ENTRY)
+        return CompiledDispatch(
+            kernel, pack_image([entry]), ENTRY, (("metal", source.text.encode()),)
+        )
 
     def link(self, dispatches: Sequence[CompiledDispatch], target: Target) -> Executable:
         """Join kernels into one image."""

@@ -29,6 +29,8 @@ _LARGEST_INDEX = (1 << 31) - 1
 _ALIGNMENT = 16
 # The blit commands of macOS take multiples of four bytes.
 _WORD = 4
+# What they fill with is a signed char to PyObjC.
+_LARGEST_FILL = 127
 
 Encode = Callable[[Any], None]
 Place = tuple[MetalBuffer, int]
@@ -232,7 +234,8 @@ class Recording:
         if not length:
             return
         pattern = command.pattern
-        if offset % _WORD or length % _WORD or len(set(pattern)) > 1:
+        odd = offset % _WORD or length % _WORD
+        if odd or len(set(pattern)) > 1 or pattern[0] > _LARGEST_FILL:
             sizes = struct.pack("<2Q", offset, length) + (pattern * 8)[:8]
             self._bytewise(self._device.utilities.fill, [target], sizes, length)
             return

@@ -77,7 +77,7 @@ class VulkanBackend(Backend):
             kernel.sizes,
             capabilities,
         )
-        return CompiledDispatch(kernel, pack_image([entry]), kernel.name)
+        return CompiledDispatch(kernel, pack_image([entry]), kernel.name, (("spv", shader.binary),))
 
     def link(self, dispatches: Sequence[CompiledDispatch], target: Target) -> Executable:
         """Join shaders into one image."""

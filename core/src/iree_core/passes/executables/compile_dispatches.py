@@ -183,3 +183,5 @@ def _dump(job: DispatchJob, kernel: CompiledDispatch, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{job.name}.mlir").write_text(job.text)
     (folder / f"{job.name}.kernel.mlir").write_text(kernel.kernel.module)
+    for suffix, content in kernel.listings:
+        (folder / f"{job.name}.{suffix}").write_bytes(content)

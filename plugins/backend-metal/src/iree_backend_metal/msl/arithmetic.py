@@ -176,15 +176,12 @@ def choose(condition: str, then: str, otherwise: str, lanes: int) -> str:
 
 def _select(e: Emitter, op: ir.OpView) -> None:
     condition, kind = op.operands[0], op.results[0].type
-    parts = [e.get(o) for o in op.operands]
-    if isinstance(kind, ir.ComplexType):
-        e.define(op.results[0], choose(*parts, 1))
+    chosen, then, otherwise = (e.get(o) for o in op.operands)
+    lanes = 1 if isinstance(kind, ir.ComplexType) else lanes_of(condition.type)
+    if is_boolean(kind) and lanes > 1:
+        e.define(op.results[0], f"({chosen} && {then}) || (!{chosen} && {otherwise})")
         return
-    if is_boolean(kind) and lanes_of(kind) > 1 and lanes_of(condition.type) > 1:
-        c, a, b = parts
-        e.define(op.results[0], f"({c} && {a}) || (!{c} && {b})")
-        return
-    e.define(op.results[0], choose(*parts, lanes_of(condition.type)))
+    e.define(op.results[0], choose(chosen, then, otherwise, lanes))
 
 
 def _absolute_integer(e: Emitter, op: ir.OpView) -> None:
@@ -397,7 +394,8 @@ TABLE: dict[str, Emit] = {
     "math.isinf": partial(_function, "isinf"),
     "math.isfinite": partial(_function, "isfinite"),
     "vector.fma": partial(_function, "fma"),
-} | {
-    name: partial(_function, {"math.powf": "precise::pow"}.get(name, f"precise::{name[5:]}"))
+}
+TABLE |= {
+    name: partial(_function, "precise::" + {"math.powf": "pow"}.get(name, name[5:]))
     for name in NATIVE
 }
