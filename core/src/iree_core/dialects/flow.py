@@ -18,6 +18,9 @@ the ``index``-typed argument that holds its size. It is absent where no dimensio
 ``flow.in_place`` on a dispatch lists the arguments that some call lets the result overwrite, so
 that code generation does not promise otherwise.
 
+``flow.check`` on a ``cf.assert`` says that the call must fail where its condition does not hold:
+the model's sizes rest on it. All other assertions are dropped.
+
 A tensor type may carry a *packed layout* as its encoding; see :mod:`iree_core.layout`.
 """
 
@@ -26,6 +29,7 @@ from iree_core.ir import ext, ir
 DISPATCH = "flow.dispatch"
 DIMS = "flow.dims"
 IN_PLACE = "flow.in_place"
+CHECK = "flow.check"
 
 
 class Flow(ext.Dialect, name="flow"):

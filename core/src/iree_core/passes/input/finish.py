@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
+from iree_core.dialects import flow
 from iree_core.errors import CompileError
 from iree_core.ir import ir, run_pipeline
 from iree_core.lowering.loops import forward_sizes
@@ -40,7 +41,8 @@ class CanonicalizeInput:
         %c = linalg.generic ... arith.addf ...
         %d = tensor.dim ...
 
-    Assertions are counted in the report: the program's results do not depend on them.
+    Assertions are counted in the report: the program's results do not depend on them, but for
+    those marked ``flow.check``, which stay.
     """
 
     name: str = "canonicalize-input"
@@ -73,7 +75,7 @@ class CanonicalizeInput:
 
 
 def _drop_assertions(module: ir.Module, state: CompilationState) -> None:
-    found = operations(module, {"cf.assert"})
+    found = [op for op in operations(module, {"cf.assert"}) if flow.CHECK not in op.attributes]
     for op in found:
         op.erase()
     if found:
@@ -108,6 +110,8 @@ class CheckCanonical:
         def visit(op: ir.OpView) -> ir.WalkResult:
             name = op.operation.name
             dialect = name.partition(".")[0]
+            if name == "cf.assert":  # only checks are left
+                return ir.WalkResult.ADVANCE
             if dialect not in CANONICAL or name == "builtin.unrealized_conversion_cast":
                 left[_full_name(op.operation)].append(describe_location(op.operation.location))
             return ir.WalkResult.ADVANCE

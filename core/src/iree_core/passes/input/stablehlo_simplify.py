@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from iree_core.dialects import flow
 from iree_core.ir import arith, ir, tensor
 from iree_core.lowering import index, scalars, tensors
 from iree_core.lowering.element import F32
@@ -147,12 +149,19 @@ def _guarded_broadcast(op: ir.Operation) -> list[ir.Value] | None:
 def _custom_call(op: ir.Operation) -> list[ir.Value] | None:
     target = call_target(op)
     if target == SHAPE_ASSERTION:
-        message = ir.StringAttr.get("shape assertion")
+        message = "The sizes are not those that the program was exported for."
         if "error_message" in op.attributes:
-            message = ir.StringAttr(op.attributes["error_message"])
-        create("cf.assert", [], [tensor.extract(op.operands[0], [])], {"msg": message})
+            message = _sentence(ir.StringAttr(op.attributes["error_message"]).value)
+        attributes = {"msg": ir.StringAttr.get(message), flow.CHECK: ir.UnitAttr.get()}
+        create("cf.assert", [], [tensor.extract(op.operands[0], [])], attributes)
         return []
     return list(op.operands) if target in MARKERS else None
+
+
+def _sentence(message: str) -> str:
+    """Return the first sentences of JAX's message, without the places for numbers of the call."""
+    first = message.split(" Using the following")[0]
+    return re.sub(r",? (?:but found \{\d+\}|\(= \{\d+\}\)|\{\d+\})", "", first)
 
 
 def _reduce_nothing(op: ir.Operation) -> list[ir.Value] | None:

@@ -342,6 +342,9 @@ class Bufferizer:
     def _op_tensor_dim(self, op: ir.OpView) -> None:
         self.scalars[op.results[0]] = self.size(self.shapes.symbols.value(op.results[0]))
 
+    def _op_cf_assert(self, op: ir.OpView) -> None:
+        hal.CheckOp(op.attributes["msg"], self.scalars[op.operands[0]])
+
     def _op_tensor_empty(self, op: ir.OpView) -> None:
         self.buffers[op.results[0]] = self.transient(self.shapes.nbytes(op.results[0]))
 
