@@ -19,7 +19,8 @@ def table() -> dict[OpOverload, Callable[..., Any]]:
     """Return torch's core decompositions, those that torch-mlir asks for, and our own."""
     from torch_mlir.extras.fx_decomp_util import get_decomposition_table
 
-    from iree_frontend_torch import indexing, linear_algebra, pooling  # noqa: F401  # enter their own
+    # Each enters its own.
+    from iree_frontend_torch import indexing, linear_algebra, pooling, special  # noqa: F401
 
     found = {**get_decomposition_table(), **_lacking(), **_OWN}
     for operator in _ALONG_DIMENSIONS:
