@@ -68,6 +68,12 @@ def test_free_sizes_are_right_or_refused(shard: int) -> None:
     assert sum(o.verdict == "pass" for o in outcomes.values()) > len(names) * 3 // 4
 
 
+def test_optional_outputs_that_nobody_reads_need_no_value() -> None:
+    """The standard's body of Attention leaves out what the node does not ask for."""
+    (case,) = corpus.load(["test_attention_4d_with_past_and_present"])
+    corpus.run(corpus.with_dynamic_sizes(case))
+
+
 def test_the_lists_name_tests_of_the_corpus() -> None:
     recorded = [*listed(PASSING), *listed(KNOWN_WRONG)]
     assert len(set(recorded)) == len(recorded)

@@ -35,7 +35,8 @@ def lower(node: Node, reason: str, hint: str | None = None) -> list[AnyValue]:
     if function is not None:
         before = len(state.problems)
         try:
-            return node.importer.import_function(function, node.inputs, node.attributes)
+            outputs = list(node.proto.output)
+            return node.importer.import_function(function, node.inputs, node.attributes, outputs)
         except Unsupported:
             # The node itself is what the user knows, not the nodes inside its body.
             inner = "; ".join(p.reason for p in state.problems[before:])

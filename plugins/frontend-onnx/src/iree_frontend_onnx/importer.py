@@ -166,8 +166,12 @@ class GraphImporter:
         function: onnx.FunctionProto,
         inputs: Sequence[AnyValue | None],
         attributes: Mapping[str, onnx.AttributeProto],
+        outputs: Sequence[str],
     ) -> list[AnyValue]:
         """Import the body of an ONNX function at the insertion point and return its outputs.
+
+        Only those that ``outputs``, the names at the call, asks for: the body of a standard
+        operator does not define optional outputs that nobody reads.
 
         Raises:
             Unsupported: an output depends on a node that could not be imported.
@@ -183,7 +187,8 @@ class GraphImporter:
         absent |= set(function.input[len(inputs) :])
         known = {a.name: a for a in function.attribute_proto} | dict(attributes)
         inner.import_nodes([_instantiate(n, known, absent) for n in function.node])
-        return inner.outputs(list(function.output))
+        wanted = zip(function.output, outputs, strict=False)
+        return inner.outputs([name if used else "" for name, used in wanted])
 
     def outputs(self, names: Sequence[str]) -> list[AnyValue]:
         """Return the values called ``names``.
