@@ -6,7 +6,8 @@ set -eu
 packages="
     qemu-user gcc-aarch64-linux-gnu gcc-riscv64-linux-gnu
     libc6-dev-arm64-cross libc6-dev-riscv64-cross
-    libvulkan1 mesa-vulkan-drivers spirv-tools vulkan-tools vulkan-validationlayers
+    g++ libvulkan1 mesa-vulkan-drivers spirv-cross spirv-tools vulkan-tools
+    vulkan-validationlayers
 "
 
 if ! command -v dpkg-query >/dev/null; then
