@@ -19,6 +19,8 @@ from tests.cuda import instructions
 
 LOCAL, SHARED, GLOBAL = 1 << 40, 1 << 41, 1 << 44
 _MOST_THREADS = 1 << 16
+# What the threads of a warp do together, wherever they come from.
+_WARP_WIDE = frozenset({"shfl", "mma", "ldmatrix"})
 
 
 class PtxError(Exception):
@@ -212,15 +214,29 @@ class Threads:
                 continue
             at = int(self.counter[running].min())
             self.active = np.nonzero(running & (self.counter == at))[0]
+            if code[at].name in _WARP_WIDE and not self._gather(done):
+                continue
             while at < done:
                 if not self._execute(code[at], at):
                     break
                 at += 1
-                if at in stops:
+                if at in stops or (at < done and code[at].name in _WARP_WIDE):
                     self.counter[self.active] = at
                     break
             else:
                 self.counter[self.active] = done
+
+    def _gather(self, done: int) -> bool:
+        """Keep as active the warps of which all living threads are here; the others wait."""
+        alive = (self.counter < done).reshape(-1, 32) if self.count % 32 == 0 else None
+        if alive is None:
+            raise PtxError("a block that is no whole number of warps")
+        here = np.zeros(self.count, bool)
+        here[self.active] = True
+        complete = (here.reshape(-1, 32) | ~alive).all(1).repeat(32)
+        self.waiting[here & ~complete] = 1
+        self.active = np.nonzero(here & complete)[0]
+        return bool(len(self.active))
 
     def _release(self, done: int) -> None:
         """Let threads pass a barrier that all living threads of their warp or block are at."""

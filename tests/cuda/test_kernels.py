@@ -159,3 +159,32 @@ def test_unknown_targets_name_the_known_ones() -> None:
     with pytest.raises(UsageError, match="no device class 'sm_42'") as found:
         compile_dispatch(unary("math.absf"), "sm_42")
     assert "sm_80" in str(found.value)
+
+
+def row_sums(kind: str, add: str, rows: int, length: int) -> str:
+    """Return a dispatch that adds up the rows of a matrix."""
+    zero = "0.0" if kind.startswith(("f", "b")) else "0"
+    return f"""
+    func.func private @d(%x: tensor<{rows}x{length}x{kind}>) -> tensor<{rows}x{kind}>
+        attributes {{flow.dispatch}} {{
+      %z = arith.constant {zero} : {kind}
+      %e = tensor.empty() : tensor<{rows}x{kind}>
+      %f = linalg.fill ins(%z : {kind}) outs(%e : tensor<{rows}x{kind}>) -> tensor<{rows}x{kind}>
+      %o = linalg.generic {{indexing_maps = [affine_map<(i,j)->(i,j)>, affine_map<(i,j)->(i)>],
+          iterator_types = ["parallel", "reduction"]}}
+          ins(%x : tensor<{rows}x{length}x{kind}>) outs(%f : tensor<{rows}x{kind}>) {{
+        ^bb0(%a: {kind}, %b: {kind}):
+          %0 = {add} %a, %b : {kind}
+          linalg.yield %0 : {kind} }} -> tensor<{rows}x{kind}>
+      return %o : tensor<{rows}x{kind}>
+    }}"""
+
+
+@pytest.mark.parametrize("kind", ["f32", "f64", "f16", "i64", "i8"])
+def test_warps_share_long_rows(on: CudaDevice, kind: str) -> None:
+    dtype = np.dtype({"f": "float", "i": "int"}[kind[0]] + kind[1:])
+    x = RNG.integers(-3, 4, (5, 100)).astype(dtype)
+    text = row_sums(kind, "arith.addf" if kind[0] == "f" else "arith.addi", 5, 100)
+    (result,), compiled = run_dispatch(text, [x], [], [((5,), dtype)], on=on)
+    np.testing.assert_array_equal(result, x.sum(1, dtype=dtype))
+    assert b"shfl.sync.bfly" in dict(compiled.listings)["ptx"]

@@ -17,6 +17,7 @@ from functools import cache
 
 import llvmlite.binding as binding
 
+from iree_backend_cuda.cooperation import lower_cooperation
 from iree_backend_cuda.target import CudaTarget
 from iree_core.codegen import llvmir
 from iree_core.codegen.frame import MAY_ALIAS
@@ -51,6 +52,7 @@ def lower_kernel(kernel: GpuKernel, context: ir.Context, target: CudaTarget) -> 
         block = function.regions[0].blocks[0]
         buffers = [isinstance(a.type, ir.MemRefType) for a in block.arguments][:-2]
         aliased = list(function.attributes[MAY_ALIAS]) if MAY_ALIAS in function.attributes else []
+        lower_cooperation(module)
         hoist_allocations(function)
         pass_pointers(function)
         try:

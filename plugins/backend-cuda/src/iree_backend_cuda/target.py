@@ -31,9 +31,9 @@ class DeviceClass:
 
 
 # ``least_tiles`` is a few warps for every scheduler of the smallest common part of the class.
-_TURING = GpuModel(invocations=128, tile_rows=8, tile_columns=4, least_tiles=20480)
-_AMPERE = GpuModel(invocations=128, tile_rows=8, tile_columns=8, least_tiles=27648)
-_HOPPER = GpuModel(invocations=128, tile_rows=8, tile_columns=8, least_tiles=33792)
+_TURING = GpuModel(invocations=128, tile_rows=8, tile_columns=4, least_tiles=20480, subgroup=32)
+_AMPERE = GpuModel(invocations=128, tile_rows=8, tile_columns=8, least_tiles=27648, subgroup=32)
+_HOPPER = GpuModel(invocations=128, tile_rows=8, tile_columns=8, least_tiles=33792, subgroup=32)
 
 CLASSES = {
     75: DeviceClass(63, _TURING),

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
+from iree_backend_cuda.cooperation import barrier, intrinsic, operation, warp_barrier
 from iree_core.codegen import conv
 from iree_core.codegen.builder import Index, Lane, NotScheduled, Scalar
 from iree_core.codegen.contraction_analysis import (
@@ -279,9 +280,8 @@ class _Emission:
         with ir.InsertionPoint(self.frame.group.owner.owner):
             ir.Operation.create("llvm.mlir.global", [], [], facts, regions=1)
         pointer = ir.Type.parse("!llvm.ptr<3>")
-        return _op(
-            "llvm.mlir.addressof", [pointer], [], global_name=ir.FlatSymbolRefAttr.get(_SHARED)
-        )
+        name = ir.FlatSymbolRefAttr.get(_SHARED)
+        return operation("llvm.mlir.addressof", pointer, [], global_name=name)
 
     def _address(self, start: Scalar, line: Scalar, place: Scalar, number: int) -> ir.Value:
         """Return the address of an element of a tile; ``start`` is where the slice starts."""
@@ -292,8 +292,8 @@ class _Emission:
 
     def _at(self, offset: Scalar) -> ir.Value:
         number = arith.IndexCastOp(self.i64, self.b.value(offset)).result
-        return _op(
-            "llvm.getelementptr", [self.base.type], [self.base, number],
+        return operation(
+            "llvm.getelementptr", self.base.type, [self.base, number],
             elem_type=ir.TypeAttr.get(ir.IntegerType.get_signless(8)),
             rawConstantIndices=ir.DenseI32ArrayAttr.get([-(1 << 31)]),
         )  # fmt: skip
@@ -330,23 +330,20 @@ class _Emission:
         zero = b.constant(self.f32, 0.0)
         count = (self.warp[0] // 16) * (self.warp[1] // 8) * 4
         self._stage(self._fetch(0), 0)
-        self._barrier()
+        barrier()
 
         def slice_(step: Scalar, sums: list[ir.Value]) -> list[ir.Value]:
             following = b.add(step, 1)
             with self.evaluator.scope():
                 fetched = self._fetch(b.mul(following, tiling.depth))
             # Reading at the edges sets the threads of a warp apart.
-            intrinsic("llvm.nvvm.bar.warp.sync", [], [b.constant(self.i32, -1)])
+            warp_barrier()
             sums = self._products(b.mul(b.mod(step, 2), self.starts[2]), sums)
             self._stage(fetched, b.mul(b.mod(following, 2), self.starts[2]))
-            self._barrier()
+            barrier()
             return sums
 
         return b.loop(0, steps, 1, slice_, [zero] * count)
-
-    def _barrier(self) -> None:
-        intrinsic("llvm.nvvm.barrier.cta.sync.aligned.all", [], [self.b.constant(self.i32, 0)])
 
     # From the operands to shared memory.
 
@@ -512,7 +509,7 @@ class _Emission:
         registers = [*left, *right]
         if self.precision.pairs:
             pair = ir.VectorType.get([2], ir.F16Type.get())
-            registers = [_op("llvm.bitcast", [pair], [r]) for r in registers]
+            registers = [operation("llvm.bitcast", pair, [r]) for r in registers]
         return intrinsic(self.precision.intrinsic, [self.f32] * 4, [*registers, *sums])
 
     # Results.
@@ -571,32 +568,3 @@ class _Emission:
             result = self.evaluator.value(placement.tensor, at, lane)
             b.store(buffer, at, b.splat(result, width) if lane else result, lane)
         self.supplied = None
-
-
-def intrinsic(name: str, kinds: Sequence[ir.Type], operands: Sequence[ir.Value]) -> list[ir.Value]:
-    """Emit a call of one of LLVM's intrinsics; return its results."""
-    results: list[ir.Type] = []
-    if len(kinds) > 1:
-        results = [ir.Type.parse(f"!llvm.struct<({', '.join(map(str, kinds))})>")]
-    elif kinds:
-        results = list(kinds)
-    made = ir.Operation.create(
-        "llvm.call_intrinsic", results, list(operands),
-        {
-            "intrin": ir.StringAttr.get(name),
-            "op_bundle_sizes": ir.DenseI32ArrayAttr.get([]),
-            "operandSegmentSizes": ir.DenseI32ArrayAttr.get([len(operands), 0]),
-        },
-    )  # fmt: skip
-    if len(kinds) < 2:
-        return list(made.results)
-    return [
-        _op("llvm.extractvalue", [kind], [made.result], position=ir.DenseI64ArrayAttr.get([n]))
-        for n, kind in enumerate(kinds)
-    ]
-
-
-def _op(
-    name: str, kinds: Sequence[ir.Type], operands: Sequence[ir.Value], **attributes: ir.Attribute
-) -> ir.Value:
-    return ir.Operation.create(name, list(kinds), list(operands), attributes).result
