@@ -10,20 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import TYPE_CHECKING
 
-from iree_core.codegen.builder import Buffer, Index, Lane, Scalar, element_bits
+from iree_core.codegen.builder import Index, Lane, Scalar
 from iree_core.codegen.evaluate import Evaluator
 from iree_core.codegen.microkernel import Axis, Linear
-from iree_core.ir import arith, ir, memref, vector
+from iree_core.codegen.padding import MOST_UNROLLED, Slide, find_slides, pad_value
+from iree_core.codegen.prefetch import is_streamed, request_next_panel
+from iree_core.ir import arith, ir, vector
 from iree_core.layout import layout_of
 
 if TYPE_CHECKING:
     from iree_core.codegen.contraction_analysis import Contraction
-
-_MOST_UNROLLED = 11
-_SECOND_LEVEL = 2
 
 
 @dataclass(frozen=True)
@@ -33,31 +31,6 @@ class Run:
     start: int
     stop: int
     rows: int
-
-
-@dataclass(frozen=True)
-class _Slide:
-    """A padded coordinate ``stride * parallel + dilation * window`` of an input.
-
-    Attributes:
-        operand, position: which input, which of its coordinates.
-        parallel, window: the two loops.
-        stride, dilation: their factors.
-        low: padding before the first element.
-        size: elements of the dimension without padding, None if dynamic.
-        unrolled: along the row dimension, with sizes known, so that the window is unrolled and
-            every tile leaves out what it need not do.
-    """
-
-    operand: int
-    position: int
-    parallel: int
-    window: int
-    stride: int
-    dilation: int
-    low: int
-    size: int | None
-    unrolled: bool
 
 
 def window_registers(contraction: Contraction) -> int:
@@ -75,155 +48,12 @@ def window_registers(contraction: Contraction) -> int:
         if c.row is not None and len(list(argument.uses))
     )
     size = c.static(last)
-    return size if slides and weights and size is not None and size <= _MOST_UNROLLED else 1
+    return size if slides and weights and size is not None and size <= MOST_UNROLLED else 1
 
 
 def needs_whole_row(contraction: Contraction) -> bool:
     """Whether a work item must cover the row dimension: its border tiles differ."""
-    return any(s.unrolled for s in _slides(contraction))
-
-
-def _slides(contraction: Contraction) -> list[_Slide]:
-    """Return the padded coordinates that can be handled by leaving work out."""
-    found = []
-    for number, operand in enumerate(contraction.generic.inputs):
-        if _skippable(contraction, number):
-            found += _slides_of(contraction, number, operand.owner)
-    return found
-
-
-def _slides_of(contraction: Contraction, number: int, pad: ir.OpView) -> list[_Slide]:
-    source = pad.operands[0].type
-    found = []
-    for position, form in enumerate(contraction.inputs[number]):
-        if pad.static_low[position] == 0 and pad.static_high[position] == 0:
-            continue
-        window = next(d for d in form.dims if d in contraction.reductions)
-        parallel = next(d for d in form.dims if d not in contraction.reductions)
-        size = None if source.is_dynamic_dim(position) else source.shape[position]
-        known = size is not None and contraction.static(contraction.row or 0) is not None
-        count = contraction.static(window)
-        short = count is not None and count <= _MOST_UNROLLED
-        found.append(
-            _Slide(
-                number,
-                position,
-                parallel,
-                window,
-                form.factor(parallel),
-                form.factor(window),
-                pad.static_low[position],
-                size,
-                parallel == contraction.row and known and short,
-            )
-        )
-    return found
-
-
-def _skippable(contraction: Contraction, number: int) -> bool:
-    """Whether leaving out what reads the padding of an input gives the same result."""
-    c = contraction
-    operand = c.generic.inputs[number]
-    if isinstance(operand.owner, ir.Block) or operand.owner.operation.name != "tensor.pad":
-        return False
-    pad = operand.owner
-    dynamic = ir.ShapedType.get_dynamic_size()
-    if any(n == dynamic or n < 0 for n in [*pad.static_low, *pad.static_high]):
-        return False
-    if not (_is_identity(c, number, _padding(pad)) or _pads_with_zero_point(c, number, pad)):
-        return False
-    for position, form in enumerate(c.inputs[number]):
-        if pad.static_low[position] == 0 and pad.static_high[position] == 0:
-            continue
-        windows = [d for d in form.dims if d in c.reductions]
-        if len(form.factors) != 2 or len(windows) != 1 or form.constant:
-            return False
-        if any(f < 1 for _, f in form.factors):
-            return False
-        parallel = next(d for d in form.dims if d not in c.reductions)
-        if parallel == c.lane:
-            return False
-    return True
-
-
-def _pad_value(pad: ir.OpView) -> ir.Value:
-    value: ir.Value = list(pad.regions[0].blocks[0].operations)[-1].operands[0]
-    return value
-
-
-def _padding(pad: ir.OpView) -> float | int | None:
-    value = _pad_value(pad)
-    if isinstance(value.owner, ir.Block) or value.owner.operation.name != "arith.constant":
-        return None
-    number: float | int = value.owner.attributes["value"].value
-    return number
-
-
-def _is_identity(contraction: Contraction, number: int, padding: float | int | None) -> bool:
-    """Whether a term that reads ``padding`` leaves the accumulator unchanged."""
-    body = contraction.body
-    if padding is None:
-        return False
-    if body.term == body.inputs[number]:
-        element = contraction.generic.results[0].type.element_type
-        return bool(padding == body.combiner.identity(element))
-    return (
-        padding == 0
-        and body.combiner.op in ("arith.addf", "arith.addi")
-        and _vanishes(body.term, body.inputs[number])
-    )
-
-
-def _pads_with_zero_point(contraction: Contraction, number: int, pad: ir.OpView) -> bool:
-    """Whether an integer product subtracts from an input just what it is padded with."""
-    body, argument = contraction.body, contraction.body.inputs[number]
-    owner = body.term.owner
-    product = not isinstance(owner, ir.Block) and owner.operation.name == "arith.muli"
-    if body.combiner.op != "arith.addi" or not product:
-        return False
-    for factor in owner.operands:
-        centre = factor.owner
-        if isinstance(centre, ir.Block) or centre.operation.name != "arith.subi":
-            continue
-        extension, zero = (o.owner for o in centre.operands)
-        if isinstance(extension, ir.Block) or isinstance(zero, ir.Block):
-            continue
-        if list(extension.operands) == [argument] and len(list(argument.uses)) == 1:
-            return _is_zero_point(contraction, zero, extension.operation.name, pad)
-    return False
-
-
-def _is_zero_point(
-    contraction: Contraction, zero: ir.OpView, extension: str, pad: ir.OpView
-) -> bool:
-    """Whether what a padding holds, once extended, is ``zero``."""
-    padding = _padding(pad)
-    if padding is not None:
-        if zero.operation.name != "arith.constant":
-            return False
-        wide = int(padding) % 256 if extension == "arith.extui" else int(padding)
-        return bool(ir.IntegerAttr(zero.attributes["value"]).value == wide)
-    read, body = _pad_value(pad).owner, contraction.body
-    if isinstance(read, ir.Block) or read.operation.name != "tensor.extract":
-        return False
-    if zero.operation.name != extension or zero.operands[0] not in body.inputs:
-        return False
-    source = contraction.generic.inputs[body.inputs.index(zero.operands[0])]
-    return bool(source == read.operands[0]) and source.type.rank == 0
-
-
-def _vanishes(value: ir.Value, argument: ir.Value) -> bool:
-    """Whether ``value`` is 0 wherever ``argument`` is 0."""
-    if value == argument:
-        return True
-    if isinstance(value.owner, ir.Block):
-        return False
-    op = value.owner.operation
-    if op.name in ("arith.mulf", "arith.muli"):
-        return any(_vanishes(o, argument) for o in op.operands)
-    if op.name in ("arith.extf", "arith.extsi", "arith.extui", "arith.truncf", "arith.sitofp"):
-        return _vanishes(op.operands[0], argument)
-    return False
+    return any(s.unrolled for s in find_slides(contraction))
 
 
 class Window:
@@ -246,14 +76,14 @@ class Window:
         group: int = 1,
     ) -> None:
         self.c, self.evaluator, self.sizes = contraction, evaluator, sizes
-        self.streamed = [t for t in contraction.generic.inputs if _is_streamed(t, cached)]
-        self.slides = _slides(contraction)
+        self.streamed = [t for t in contraction.generic.inputs if is_streamed(t, cached)]
+        self.slides = find_slides(contraction)
         self.start = 0
         self.guarded = False
         self.group = group
         self._outer_sizes = {(s.operand, s.position): self._source_size(s) for s in self.slides}
 
-    def _source_size(self, slide: _Slide) -> Scalar:
+    def _source_size(self, slide: Slide) -> Scalar:
         pad = self.c.generic.inputs[slide.operand].owner
         return self.evaluator.shape(pad.operands[0])[slide.position]
 
@@ -288,12 +118,12 @@ class Window:
                 at = arith.SelectOp(inside, at, b.value(0)).result
                 moved[slide.position] = Index(at)
         value = self.evaluator.value(pad.operands[0], moved, lane)
-        filler: ir.Value = self.evaluator.scalar(_pad_value(pad))
+        filler: ir.Value = self.evaluator.scalar(pad_value(pad))
         if isinstance(value.type, ir.VectorType):
             filler = b.splat(filler, value.type.shape[0])
         return value if inside is None else arith.SelectOp(inside, value, filler).result
 
-    def _open_slides(self) -> list[_Slide]:
+    def _open_slides(self) -> list[Slide]:
         """Return the slides along the row dimension whose border is known at run time only."""
         return [s for s in self.slides if s.parallel == self.c.row and not s.unrolled]
 
@@ -312,8 +142,9 @@ class Window:
     def _read_packed(
         self, operand: ir.Value, position: Sequence[Index], lane: Lane | None
     ) -> ir.Value:
+        b = self.evaluator.builder
         if lane is not None and operand in self.streamed:
-            self._prefetch_next_tile(self.evaluator.buffers[operand], position, lane)
+            request_next_panel(b, self.evaluator.buffers[operand], position, lane)
         return self.evaluator.value(operand, position, Lane(lane.width) if lane else None)
 
     def load_groups(self, operand: ir.Value, position: Sequence[Index], lane: Lane) -> ir.Value:
@@ -321,25 +152,11 @@ class Window:
         b, buffer = self.evaluator.builder, self.evaluator.buffers[operand]
         assert buffer.layout is not None and buffer.layout.group is not None
         if operand in self.streamed:
-            self._prefetch_next_tile(buffer, position, lane)
+            request_next_panel(b, buffer, position, lane)
         kind = ir.VectorType.get([lane.width * buffer.layout.group[1]], buffer.element)
         # The lanes start on a multiple of their number, inside one tile.
         at = b.address(buffer, [Index(i.base) for i in position], 1).base
         return vector.LoadOp(kind, buffer.memory, [b.value(at)]).result
-
-    def _prefetch_next_tile(self, buffer: Buffer, position: Sequence[Index], lane: Lane) -> None:
-        """Ask for the same place in the following panel, which will be needed after this one.
-
-        Hardware prefetchers follow the panel in use, which lies in the cache already.
-        """
-        b, layout = self.evaluator.builder, buffer.layout
-        assert layout is not None
-        at = b.address(buffer, position, lane.width).base
-        sizes = [b.ceildiv(buffer.shape[d], layout.grouped(d)) for d in layout.order]
-        inner = 1 if layout.group is None else layout.group[1]
-        panel = b.product([*sizes, layout.tile * inner])
-        there = [b.value(b.add(at, panel))]
-        memref.PrefetchOp(buffer.memory, there, False, _SECOND_LEVEL, True)
 
     def axes(self, rows: int) -> list[Axis]:
         """Return the reduction loops of the tile that was entered, outermost first."""
@@ -409,7 +226,7 @@ class Window:
         if slide is not None and slide.parallel != c.row:
             return Axis(dim, self.sizes[dim], False, lambda base: self._bounds(slide, base))
         shared = self._shared_by_rows(dim)
-        if shared is not None and size is not None and size <= _MOST_UNROLLED:
+        if shared is not None and size is not None and size <= MOST_UNROLLED:
             return Axis(dim, size, True, sweep=shared)
         return Axis(dim, self.sizes[dim])
 
@@ -436,10 +253,10 @@ class Window:
         number = base[row]
         return number if isinstance(number, int) else self.run_start
 
-    def _active(self, slide: _Slide, k: int) -> list[int]:
+    def _active(self, slide: Slide, k: int) -> list[int]:
         return _rows_inside(slide, self.start, self.rows, k)
 
-    def _bounds(self, slide: _Slide, base: Mapping[int, Scalar]) -> tuple[Scalar, Scalar]:
+    def _bounds(self, slide: Slide, base: Mapping[int, Scalar]) -> tuple[Scalar, Scalar]:
         """Return the window positions that lie inside the image."""
         b = self.evaluator.builder
         at = b.mul(base[slide.parallel], slide.stride)
@@ -469,24 +286,14 @@ class Window:
             previous = signature
         return found
 
-    def _signature(self, slide: _Slide, start: int, rows: int) -> list[list[int]]:
+    def _signature(self, slide: Slide, start: int, rows: int) -> list[list[int]]:
         count = self.c.extent(slide.window)
         return [_rows_inside(slide, start, rows, k) for k in range(count)]
 
     run_start: int = 0
 
 
-def _is_streamed(tensor: ir.Value, cached: int) -> bool:
-    """Whether a packed operand passes through the cache, of which two panels fill a part."""
-    layout = layout_of(tensor.type) if isinstance(tensor.type, ir.RankedTensorType) else None
-    if layout is None:
-        return False
-    size = element_bits(tensor.type.element_type) // 8
-    tiles, *panel = layout.storage_shape(tuple(tensor.type.shape))
-    return tiles * prod(panel) * size > cached >= 4 * prod(panel) * size
-
-
-def _rows_inside(slide: _Slide, start: int, rows: int, k: int) -> list[int]:
+def _rows_inside(slide: Slide, start: int, rows: int, k: int) -> list[int]:
     assert slide.size is not None
     at = [(start + r) * slide.stride + k * slide.dilation - slide.low for r in range(rows)]
     return [r for r, a in enumerate(at) if 0 <= a < slide.size]

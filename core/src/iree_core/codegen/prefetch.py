@@ -13,7 +13,14 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING
 
-from iree_core.codegen.builder import Index, Scalar, element_bits
+from iree_core.codegen.builder import (
+    Buffer,
+    Index,
+    KernelBuilder,
+    Lane,
+    Scalar,
+    element_bits,
+)
 from iree_core.codegen.evaluate import Evaluator
 from iree_core.codegen.microkernel import Axis, Linear
 from iree_core.codegen.panel import coordinates
@@ -82,6 +89,33 @@ class Stream:
                 memref.PrefetchOp(buffer.memory, there, False, _SECOND_LEVEL, True)
 
         return [*outer, replace(axis, meanwhile=(_INTERVAL, request))]
+
+
+def is_streamed(tensor: ir.Value, cached: int) -> bool:
+    """Whether a packed operand passes through the cache, of which two panels fill a part."""
+    layout = layout_of(tensor.type) if isinstance(tensor.type, ir.RankedTensorType) else None
+    if layout is None:
+        return False
+    size = element_bits(tensor.type.element_type) // 8
+    tiles, *panel = layout.storage_shape(tuple(tensor.type.shape))
+    return tiles * prod(panel) * size > cached >= 4 * prod(panel) * size
+
+
+def request_next_panel(
+    builder: KernelBuilder, buffer: Buffer, position: Sequence[Index], lane: Lane
+) -> None:
+    """Ask for the place in the following panel that ``position`` has in its own.
+
+    For windows, whose loops inside a panel are many.
+    """
+    layout = buffer.layout
+    assert layout is not None
+    at = builder.address(buffer, position, lane.width).base
+    sizes = [builder.ceildiv(buffer.shape[d], layout.grouped(d)) for d in layout.order]
+    inner = 1 if layout.group is None else layout.group[1]
+    panel = builder.product([*sizes, layout.tile * inner])
+    there = [builder.value(builder.add(at, panel))]
+    memref.PrefetchOp(buffer.memory, there, False, _SECOND_LEVEL, True)
 
 
 def find_stream(
