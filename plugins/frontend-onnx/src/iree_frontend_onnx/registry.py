@@ -49,8 +49,8 @@ Outputs = Output | Sequence[Output]
 Lowering = Callable[["Node"], Outputs]
 
 FAMILIES = (
-    "elementwise", "cast", "shape", "matmul", "conv", "pooling", "reduce", "normalization",
-    "attention", "quantize", "control_flow", "recurrent", "resize", "scatter_gather",
+    "elementwise", "cast", "shape", "slicing", "padding", "matmul", "conv", "pooling", "reduce",
+    "normalization", "attention", "quantize", "control_flow", "recurrent", "resize", "scatter_gather",
     "sort_select", "generators", "losses", "signal", "sequences", "vision", "training",
 )  # fmt: skip
 

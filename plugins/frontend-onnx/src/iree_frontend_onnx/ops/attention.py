@@ -172,7 +172,7 @@ def rotary_embedding(node: Node) -> Tensor:
         data = x
     cos, sin = node.tensor(1), node.tensor(2)
     if node.has(3):
-        from iree_frontend_onnx.ops.shape import gathered
+        from iree_frontend_onnx.ops.slicing import gathered
 
         places = node.tensor(3)
         cos, sin = gathered(cos, places, 0), gathered(sin, places, 0)

@@ -346,7 +346,7 @@ def scan(node: Node) -> list[AnyValue]:
 
 def _arrange(node: Node, scans: list[Tensor]) -> list[Tensor]:
     """Apply directions and axes of the scan outputs."""
-    from iree_frontend_onnx.ops.shape import flipped
+    from iree_frontend_onnx.ops.slicing import flipped
 
     axes = node.attr("scan_output_axes", [0] * len(scans))
     backwards = node.attr("scan_output_directions", [0] * len(scans))

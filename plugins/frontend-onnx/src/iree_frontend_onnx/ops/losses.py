@@ -10,7 +10,7 @@ from iree_core.lowering.tensors import Tensor
 from iree_frontend_onnx.ops.elementwise import number
 from iree_frontend_onnx.ops.normalization import log_softmax
 from iree_frontend_onnx.ops.reduce import total
-from iree_frontend_onnx.ops.shape import position_of
+from iree_frontend_onnx.ops.slicing import position_of
 from iree_frontend_onnx.registry import Node, lowering
 
 

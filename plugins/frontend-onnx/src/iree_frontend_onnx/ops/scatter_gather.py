@@ -18,7 +18,7 @@ from iree_core.lowering.scatter import (
 )
 from iree_core.lowering.structured import affine_map, computed, convert, generic, loop_index
 from iree_core.lowering.tensors import Tensor
-from iree_frontend_onnx.ops.shape import position_of
+from iree_frontend_onnx.ops.slicing import position_of
 from iree_frontend_onnx.registry import Node, lowering
 
 

@@ -112,7 +112,7 @@ def non_zero(node: Node) -> Tensor:
 @lowering("Compress")
 def compress(node: Node) -> Tensor:
     """Entries along an axis (or of the flat tensor) where the condition is set."""
-    from iree_frontend_onnx.ops.shape import gathered
+    from iree_frontend_onnx.ops.slicing import gathered
 
     x, condition = node.tensor(0), node.tensor(1)
     if node.attr("axis") is None:
@@ -135,7 +135,7 @@ def unique(node: Node) -> list[Tensor]:
         moved = tensors.transpose(x, [axis, *(a for a in range(x.rank) if a != axis)])
         rows = tensors.reshape(moved, [moved.dims[0], index.product(moved.dims[1:])])
     first, groups, counts = _group_rows(rows, bool(node.attr("sorted", 1)))
-    from iree_frontend_onnx.ops.shape import gathered
+    from iree_frontend_onnx.ops.slicing import gathered
 
     flat = tensors.reshape(x, [index.product(x.dims)]) if node.attr("axis") is None else x
     return [gathered(flat, first, axis), first, groups, counts]
