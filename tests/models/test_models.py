@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+from tests.models.vectorised import scalar_dispatches
 from tests.models.zoo import BATCH, PAST, SEQ, ZOO
 
 import iree_core as iree
@@ -37,10 +38,12 @@ def test_dynamic_sizes_on_one_module(
     name: str, model_file: Callable[[str, bool], Path], tmp_path: Path
 ) -> None:
     path = model_file(name, True)
-    module = iree.compile(path, target="llvm-cpu")
+    module = iree.compile(path, target="llvm-cpu", dump_dir=tmp_path / "passes")
     used = set(ZOO[name].sizes)
     sizes = [{d: n for d, n in s.items() if d in used} for s in DYNAMIC_SIZES]
     check(module, path, sizes, tmp_path)
+    inputs = list(ZOO[name].example(sizes[-1], 0).values())
+    assert scalar_dispatches(module, inputs, tmp_path / "passes") == {}
 
 
 def check(
