@@ -50,7 +50,8 @@ Lowering = Callable[["Node"], Outputs]
 
 FAMILIES = (
     "elementwise", "cast", "shape", "slicing", "padding", "matmul", "conv", "pooling", "reduce",
-    "normalization", "attention", "quantize", "control_flow", "recurrent", "resize", "scatter_gather",
+    "normalization", "attention", "quantize", "control_flow", "recurrent", "resize",
+    "scatter_gather",
     "sort_select", "generators", "losses", "signal", "sequences", "vision", "training",
 )  # fmt: skip
 
