@@ -90,6 +90,11 @@ def _sort(found: Any, *arrays: jax.Array, dimension: int, num_keys: int, is_stab
     return found[:num_keys], together
 
 
+def _approx_top_k(found: Any, operand: jax.Array, **_: Any) -> Any:
+    values, places = found  # whose equal values may be in any order
+    return values, jnp.take_along_axis(operand, places, -1)
+
+
 def _eigh(found: Any, a: jax.Array, **_: Any) -> Any:
     vectors, values = found
     return (vectors * values[..., None, :]) @ adjoint(vectors), adjoint(vectors) @ vectors, values
@@ -124,6 +129,7 @@ def _residual(a: jax.Array, values: jax.Array, vectors: jax.Array) -> jax.Array:
 
 
 _UNIQUE: dict[str, Callable[..., Any]] = {
+    "approx_top_k": _approx_top_k,
     "cholesky": _cholesky,
     "eig": _eig,
     "eigh": _eigh,

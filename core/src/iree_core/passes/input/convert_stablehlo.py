@@ -72,6 +72,7 @@ def _convert(module: ir.Module, state: CompilationState) -> None:
     from iree_core.passes.input.stablehlo_control_flow import StablehloControlFlow
     from iree_core.passes.input.stablehlo_programs import TOP_K, StablehloPrograms
     from iree_core.passes.input.stablehlo_simplify import StablehloSimplify, hint_broadcasts
+    from iree_core.passes.input.stablehlo_sizes import StablehloSizes
 
     run_pipeline(module, f"builtin.module({_INLINE})")
     hint_broadcasts(module)
@@ -87,6 +88,7 @@ def _convert(module: ir.Module, state: CompilationState) -> None:
     run_pipeline(module, f"builtin.module({_EXPAND})")
     StablehloControlFlow().run(module, state)
     StablehloSimplify().run(module, state)
+    StablehloSizes().run(module, state)
     StablehloPrograms().run(module, state)
     run_pipeline(module, "builtin.module(stablehlo-legalize-to-linalg)")
     # The conversion itself makes dimension queries.

@@ -47,13 +47,20 @@ def inline_region(block: ir.Block, arguments: Sequence[ir.Value]) -> list[ir.Val
         op = view.operation
         if op.name in ("stablehlo.return", "func.return"):
             return [scalar(v) for v in op.operands]
-        build = _TABLE.get(op.name)
-        made = build(op, [scalar(v) for v in op.operands]) if build else None
+        made = None
+        if op.name in _TABLE:
+            made = scalar_operation(op, [scalar(v) for v in op.operands])
         if made is not None:
             known[op.results[0]] = made
         else:
             _keep(op, scalar, known)
     raise ValueError("the region has no stablehlo.return")
+
+
+def scalar_operation(op: ir.Operation, operands: Sequence[ir.Value]) -> ir.Value | None:
+    """Emit an elementwise operation on signless scalars; None where there is no such form."""
+    build = _TABLE.get(op.name)
+    return None if build is None else build(op, list(operands))
 
 
 def _keep(
