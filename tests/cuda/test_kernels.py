@@ -134,7 +134,7 @@ def test_matmul_with_residual(
         text, [x, w, r], scalars, [((m, n), np.float32)], on=on, in_place=place
     )
     np.testing.assert_allclose(result, x @ w + r, rtol=1e-5, atol=1e-5)
-    assert compiled.kernel.schedule == "contraction"
+    assert compiled.kernel.schedule.endswith("contraction")
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,11 @@ from functools import cache, partial
 
 from iree_backend_cuda.image import FORMAT, MOST_SCALARS, Entry, pack_image, parse_image
 from iree_backend_cuda.lower import lower_kernel
+from iree_backend_cuda.shared_memory import build_shared_contraction
 from iree_backend_cuda.target import parse_target
 from iree_backend_cuda.tensor_cores import build_tensor_contraction
 from iree_core.codegen import NotScheduled
-from iree_core.codegen.gpu import GpuKernel, build_gpu_kernel
+from iree_core.codegen.gpu import GpuKernel, Schedule, build_gpu_kernel
 from iree_core.codegen.kernel import CompiledDispatch
 from iree_core.errors import CompileError, UsageError
 from iree_core.expr import const
@@ -38,9 +39,9 @@ class CudaBackend(Backend):
             raise UsageError(f"Unknown strategy {strategy!r}; there are auto and general.")
         cuda = parse_target(target.spec)
         model, context = cuda.device_class.model, _context()
-        own = []
+        own: list[tuple[str, Schedule]] = [("shared memory", build_shared_contraction)]
         if cuda.tensor_cores:
-            own.append(("tensor cores", partial(build_tensor_contraction, tf32=cuda.tf32)))
+            own.insert(0, ("tensor cores", partial(build_tensor_contraction, tf32=cuda.tf32)))
         try:
             general = strategy == "general"
             kernel = build_gpu_kernel(dispatch, model, context, general=general, own=own)

@@ -39,6 +39,7 @@ _SUFFIX = ".body"
 _WARP_WIDE = re.compile(r"^(.* call .*@llvm\.nvvm\.(?:mma|ldmatrix)\..*\))$", re.MULTILINE)
 # Buffers start at multiples of this many bytes; the driver moves those that do not.
 ALIGNMENT = 16
+_LARGE_BLOCK = 256
 
 
 def lower_kernel(kernel: GpuKernel, context: ir.Context, target: CudaTarget) -> str:
@@ -109,6 +110,8 @@ def _entry(kernel: GpuKernel, buffers: list[bool], aliased: list[int]) -> str:
         # LLVM knows that pointers passed to a kernel are to global memory.
         parameters.append(f"ptr {' '.join(facts)} %p{number}")
         passed.append(f"ptr %p{number}")
+    # Two blocks hide each other's waiting; that bounds the registers of a thread.
+    several = ' "nvvm.minctasm"="2"' if kernel.workgroup >= _LARGE_BLOCK else ""
     return "\n".join(
         [
             f"define ptx_kernel void @{kernel.name}({', '.join(parameters)}) #99 {{",
@@ -123,7 +126,7 @@ def _entry(kernel: GpuKernel, buffers: list[bool], aliased: list[int]) -> str:
             "}",
             "declare i32 @llvm.nvvm.read.ptx.sreg.ctaid.x()",
             "declare i32 @llvm.nvvm.read.ptx.sreg.tid.x()",
-            f'attributes #99 = {{ nounwind "nvvm.reqntid"="{kernel.workgroup}" }}',
+            f'attributes #99 = {{ nounwind "nvvm.reqntid"="{kernel.workgroup}"{several} }}',
             "",
         ]
     )

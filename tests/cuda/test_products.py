@@ -1,6 +1,8 @@
-"""Products on tensor cores: precisions, layouts, sizes that are no multiple of a tile, fusion."""
+"""Products in tiles: precisions, layouts, sizes that are no multiple of a tile, fusion."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import ml_dtypes
 import numpy as np
@@ -104,7 +106,7 @@ def test_products(
 
 def test_f32_keeps_its_precision_unless_asked() -> None:
     _, compiled = compile_dispatch(product(64, 64, 64, "f32"), "sm_80")
-    assert compiled.kernel.schedule == "contraction"
+    assert compiled.kernel.schedule == "shared-contraction"
     with pytest.raises(UsageError, match="sm_75 has no tf32"):
         compile_dispatch(product(64, 64, 64, "f32"), "sm_75,+tf32")
 
@@ -114,11 +116,47 @@ def test_turing_computes_halves_without_tensor_cores() -> None:
     assert compiled.kernel.schedule == "contraction"
 
 
+@pytest.mark.parametrize(
+    "turned,dynamic,m,n,k",
+    [
+        ("", "", 64, 64, 32),
+        ("b", "", 64, 68, 64),
+        ("a", "", 130, 72, 40),
+        ("ab", "", 37, 51, 45),
+        ("b", "mnk", 33, 48, 40),
+    ],
+)
+def test_single_precision_goes_through_shared_memory(
+    on: CudaDevice, turned: str, dynamic: str, m: int, n: int, k: int
+) -> None:
+    x, w = RNG.standard_normal((m, k), np.float32), RNG.standard_normal((k, n), np.float32)
+    passed = [np.ascontiguousarray(a.T if t in turned else a) for a, t in ((x, "a"), (w, "b"))]
+    scalars = [{"m": m, "n": n, "k": k}[d] for d in "mnk" if d in dynamic]
+    text = product(m, n, k, "f32", turned, dynamic)
+    (result,), compiled = run_dispatch(text, passed, scalars, [((m, n), np.float32)], on=on)
+    assert compiled.kernel.schedule == "shared-contraction"
+    np.testing.assert_allclose(result, x @ w + 0.5, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["f16", "f32"])
+def test_large_tiles(on: CudaDevice, kind: str) -> None:
+    m, n, k = 1400, 1410, 40
+    x, w = (RNG.standard_normal(s).astype(DTYPES[kind]) for s in ((m, k), (k, n)))
+    text = product(m, n, k, kind)
+    (result,), compiled = run_dispatch(text, [x, w], [], [((m, n), np.float32)], on=on)
+    assert compiled.kernel.workgroup == 256
+    expected = x.astype(np.float64) @ w.astype(np.float64) + 0.5
+    np.testing.assert_allclose(result, expected, atol=1e-4)
+
+
 @pytest.mark.parametrize("kind", DTYPES)
 @pytest.mark.parametrize("arch", ["sm_80", "sm_90"])
-def test_large_tiles_assemble(arch: str, kind: str, tmp_path) -> None:  # type: ignore[no-untyped-def]
-    _, compiled = compile_dispatch(product(4096, 4096, 4096, kind), f"{arch},+tf32")
-    assert compiled.kernel.schedule == "tensor-contraction"
+@pytest.mark.parametrize("feature", ["", ",+tf32"])
+def test_large_tiles_assemble(feature: str, arch: str, kind: str, tmp_path: Path) -> None:
+    _, compiled = compile_dispatch(product(4096, 4096, 4096, kind), arch + feature)
+    schedule = "shared" if kind == "f32" and not feature else "tensor"
+    assert compiled.kernel.schedule == f"{schedule}-contraction"
     (entry,) = parse_image(compiled.binary)
     assert entry.workgroup == 256
     assemble(entry, arch, tmp_path)
