@@ -65,6 +65,7 @@ _KEPT = frozenset({
     "aten::_fft_c2c", "aten::_fft_r2c", "aten::_fft_c2r", "aten::linalg_cholesky_ex",
     "aten::kthvalue", "aten::cummax", "aten::cummin", "aten::linalg_solve_triangular",
     "aten::linalg_lu_factor_ex", "aten::geqrf", "aten::linalg_householder_product", "aten::ormqr",
+    "aten::nonzero", "aten::masked_select", "aten::_unique2", "aten::unique_consecutive",
     "aten::_linalg_eigh", "aten::_linalg_svd", "aten::linalg_eig", "aten::_linalg_eigvals",
 })  # fmt: skip
 
@@ -400,7 +401,7 @@ def _trilinear(
 ) -> torch.Tensor:
     product = None
     for tensor, axes in ((a, expand_a), (b, expand_b), (c, expand_c)):
-        for axis in axes:
+        for axis in sorted(axes):
             tensor = tensor.unsqueeze(axis)
         product = tensor if product is None else product * tensor
     assert product is not None
@@ -411,9 +412,9 @@ def _trilinear(
 def _conv_tbc(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, pad: int = 0) -> Any:
     """Decompose the convolution over time [T, B, C] with a weight [K, C, F] to the usual one."""
     made = aten.convolution(
-        x.permute(1, 2, 0), weight.permute(2, 1, 0), bias, [1], [pad], [1], False, [0], 1
+        x.permute(1, 2, 0), weight.permute(2, 1, 0), None, [1], [pad], [1], False, [0], 1
     )
-    return made.permute(2, 0, 1)
+    return made.permute(2, 0, 1) + bias
 
 
 @register(aten.clamp.default)
@@ -583,3 +584,12 @@ def _view_as_type(x: torch.Tensor, dtype: torch.dtype) -> Any:
     for n in range(1, count):
         joined = joined | (wide[..., n] << (step * n))
     return joined.view(dtype)
+
+
+@register(aten.split_with_sizes.default)
+def _split_with_sizes(x: torch.Tensor, sizes: Any, dim: int = 0) -> list[torch.Tensor]:
+    parts, start = [], 0
+    for size in sizes:
+        parts.append(x.narrow(dim, start, size))
+        start = start + size
+    return parts

@@ -63,6 +63,8 @@ def _index(x: Tensor, indices: Any) -> Any:
     """Take elements through masks beside other indices."""
     if not any(i is not None and _is_mask(i) for i in indices):
         return NotImplemented
+    if len(indices) == 1 and indices[0].dim() == x.dim():
+        return aten.masked_select(x, indices[0].to(torch.bool))
     positions = _positions(indices)
     return NotImplemented if positions is None else aten.index(x, positions)
 

@@ -17,6 +17,7 @@ def lower(module: ir.Module) -> None:
         linear_algebra,
         order,
         scattering,
+        selection,
         shape,
         spectral,
     )
