@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from math import prod
 
 from iree_core.dialects import flow
-from iree_core.ir import func, ir, linalg, tensor
+from iree_core.ir import arith, func, ir, linalg, tensor
 from iree_core.passes.dispatch.outline import KIND
 from iree_core.passes.dispatch.structure import Kind, nested_operations
 from iree_core.passes.globalopt.fold_transposes import groups_attribute
@@ -17,6 +17,7 @@ from iree_core.passes.globalopt.generics import (
     dim_positions,
     is_elementwise,
     maps_of,
+    owner_of,
     parallel_loops,
 )
 from iree_core.passes.state import CompilationState
@@ -112,7 +113,8 @@ def _joined_links(function: ir.Operation) -> set[_Link]:
         kind = ir.RankedTensorType(value.type)
         for dim in range(kind.rank - 1):
             links.root((value, dim))
-            if kind.encoding is not None or any(kind.is_dynamic_dim(d) for d in (dim, dim + 1)):
+            unknown = any(kind.is_dynamic_dim(d) for d in (dim, dim + 1))
+            if unknown or kind.encoding is not None or _is_table(value):
                 links.fixed.append((value, dim))
     for op in _operations(function):
         if op.name == "linalg.fill":
@@ -127,6 +129,14 @@ def _tensors(function: ir.Operation) -> list[ir.Value]:
     values = list(function.regions[0].blocks[0].arguments)
     values += [result for op in _operations(function) for result in op.results]
     return [value for value in values if isinstance(value.type, ir.RankedTensorType)]
+
+
+def _is_table(value: ir.Value) -> bool:
+    """Whether ``value`` is a constant of several different elements."""
+    owner = owner_of(value)
+    if owner is None or owner.name != "arith.constant":
+        return False
+    return not ir.DenseElementsAttr(owner.attributes["value"]).is_splat
 
 
 def _add_generic(op: ir.Operation, links: _Links) -> None:
@@ -221,11 +231,18 @@ def _remake(op: ir.Operation, values: dict[ir.Value, ir.Value], joined: set[_Lin
             values[op.results[0]] = linalg.fill(operands[0], outs=[operands[1]])
             return
         elif op.name == "arith.constant":
-            made = op.clone(ir.InsertionPoint.current).operation
+            made = _remake_constant(op, results[0])
         else:
             attributes = {name: op.attributes[name] for name in op.attributes}
             made = ir.Operation.create(op.name, results, operands, attributes)
     values.update(zip(op.results, made.results, strict=True))
+
+
+def _remake_constant(op: ir.Operation, kind: ir.Type) -> ir.Operation:
+    if kind == op.results[0].type:
+        return op.clone(ir.InsertionPoint.current).operation
+    element = ir.DenseElementsAttr(op.attributes["value"]).get_splat_value()
+    return arith.ConstantOp(kind, ir.DenseElementsAttr.get_splat(kind, element)).operation
 
 
 def _remake_generic(
