@@ -124,6 +124,7 @@ class Block(nnx.Module):
         return self.embed.attend(x)
 
 
+@pytest.mark.slow
 def test_flax_nnx_transformer_trains_with_nadam() -> None:
     graph, params, rest = nnx.split(Block(nnx.Rngs(0)), nnx.Param, ...)
     optimizer = optax.nadam(1e-2)

@@ -210,6 +210,21 @@ def _shape(op: ir.Operation) -> list[ir.Value] | None:
     return [retype(made.value, kind)]
 
 
+def _insert(op: ir.Operation) -> list[ir.Value] | None:
+    """What the stock generator of random bits writes into its state, element by element."""
+    kind = ir.RankedTensorType(op.results[0].type)
+    at_top = op.parent.operation.name == "func.func"
+    if not at_top or kind.rank != 1 or not kind.has_static_shape:
+        return None
+    scalar, table, place = op.operands
+    items = []
+    for d in range(kind.get_dim_size(0)):
+        position = index.value(d)
+        here = index.compare(arith.CmpIPredicate.eq, place, position)
+        items.append(arith.select(here, scalar, tensor.extract(table, [position])))
+    return [tensor.from_elements(kind, items)]
+
+
 def _pad(op: ir.Operation) -> list[ir.Value] | None:
     """Padding around nothing is the padding alone; the host reads no complex numbers."""
     source = ir.RankedTensorType(op.operands[0].type)
@@ -268,4 +283,5 @@ _REWRITES: dict[str, Callable[[ir.Operation], list[ir.Value] | None]] = {
     "stablehlo.reduce": _reduce_nothing,
     "stablehlo.set_dimension_size": _set_dimension_size,
     "stablehlo.slice": _empty_slice,
+    "tensor.insert": _insert,
 }
