@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -98,3 +100,21 @@ def test_sizes_that_are_wrong_are_refused(
 ) -> None:
     with pytest.raises(InvocationError, match=message):
         module[name](*arguments)
+
+
+def test_sizes_that_numpy_does_not_broadcast_are_refused(tmp_path: Path) -> None:
+    """The slow way of broadcasting reads where the larger operand has elements."""
+    import onnx
+
+    kinds = [onnx.helper.make_tensor_value_info(n, 1, [n + "0", n + "1"]) for n in "xyz"]
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Add", ["x", "y"], ["z"], "sum")], "g", kinds[:2], kinds[2:]
+    )
+    opsets = [onnx.helper.make_opsetid("", 18)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opsets), tmp_path / "add.onnx")
+    main = iree_core.load(iree_core.compile(tmp_path / "add.onnx"), "local-sync").main
+    for x, y in (((3, 4), (3, 4)), ((1, 4), (3, 1)), ((3, 4), (1, 1)), ((1, 1), (2, 5))):
+        assert np.asarray(main(ones(*x), ones(*y))).tolist() == (ones(*x) + ones(*y)).tolist()
+    for x, y in (((3, 4), (2, 4)), ((3, 4), (3, 5)), ((3, 2), (1, 9))):
+        with pytest.raises(InvocationError, match="Two sizes differ and neither is 1, at"):
+            main(ones(*x), ones(*y))

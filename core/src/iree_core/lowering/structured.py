@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from iree_core.ir import arith, ir, linalg, tensor
+from iree_core.dialects import flow
+from iree_core.ir import arith, cf, ir, linalg, tensor
 from iree_core.lowering import index, scalars
 from iree_core.lowering.element import ElementType
 from iree_core.lowering.index import Dim
+from iree_core.lowering.loops import ATOMIC
 from iree_core.lowering.tensors import Tensor, empty, fill, with_dims
 
 Body = Callable[..., ir.Value | Sequence[ir.Value]]
@@ -156,7 +158,22 @@ def _guarded_size(dim: Dim, target: Dim) -> ir.Value | bool:
         return False
     if index.same(dim, target):
         return True
-    return index.compare(arith.CmpIPredicate.eq, dim, 1)
+    is_one = index.compare(arith.CmpIPredicate.eq, dim, 1)
+    if not _inside_dispatch():
+        fits = arith.ori(is_one, index.compare(arith.CmpIPredicate.eq, dim, target))
+        check = cf.AssertOp(fits, "Two sizes differ and neither is 1.")
+        check.attributes[flow.CHECK] = ir.UnitAttr.get()
+    return is_one
+
+
+def _inside_dispatch() -> bool:
+    """Tell whether what is built becomes part of a dispatch, where nothing can fail."""
+    op = ir.InsertionPoint.current.block.owner
+    while op is not None:
+        if ATOMIC in op.attributes or op.operation.name.startswith("linalg."):
+            return True
+        op = op.operation.parent
+    return False
 
 
 def _extract_broadcast(source: Tensor, guards: Sequence[ir.Value | bool], rank: int) -> ir.Value:

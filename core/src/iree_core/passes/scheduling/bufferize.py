@@ -343,7 +343,10 @@ class Bufferizer:
         self.scalars[op.results[0]] = self.size(self.shapes.symbols.value(op.results[0]))
 
     def _op_cf_assert(self, op: ir.OpView) -> None:
-        hal.CheckOp(op.attributes["msg"], self.scalars[op.operands[0]])
+        where = describe_location(op.location)
+        message = ir.StringAttr(op.attributes["msg"]).value
+        text = f"{message.rstrip('.')}, at {where}." if where else message
+        hal.CheckOp(ir.StringAttr.get(text), self.scalars[op.operands[0]])
 
     def _op_tensor_empty(self, op: ir.OpView) -> None:
         self.buffers[op.results[0]] = self.transient(self.shapes.nbytes(op.results[0]))
