@@ -1,10 +1,11 @@
 """Measures this project beside IREE, ONNX Runtime and OpenVINO, all in one run.
 
-    python benchmarks/compare.py [--models bert,resnet50] [--threads 1,2] [--out DIR]
+    python benchmarks/compare.py [--models main,decoding,unet] [--threads 1,2] [--out DIR]
 
-The machine may be noisy: every runtime is measured in several short rounds, one after the other
-in turn, and the median of the best round counts. Prints a table per thread count; writes
-``results.json`` and a plot of the ratios. Needs ``benchmarks/requirements.txt``.
+``--models`` takes models and groups of ``workloads.py``; all of them run by default. The machine
+may be noisy: every runtime is measured in several short rounds, one after the other in turn, and
+the median of the best round counts. Prints a table per thread count; writes ``results.json`` and
+a plot of the ratios. Needs ``benchmarks/requirements.txt``.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from runtimes import RUNTIMES, timed_build
-from workloads import ALL, model_path
+from workloads import GROUPS, chosen, model_path, tokens_per_second
 
 HERE = Path(__file__).resolve().parent
 
@@ -108,7 +109,7 @@ def table(rows: list[Row]) -> str:
     """Return the rows of one thread count as text, one line per model."""
     names = list(dict.fromkeys(r.runtime for r in rows))
     lines = [
-        f"{'model':14}" + "".join(f"{n:>12}" for n in names) + f"{'best/ours':>12}{'error':>10}"
+        f"{'model':18}" + "".join(f"{n:>12}" for n in names) + f"{'best/ours':>12}{'error':>10}"
     ]
     for model in dict.fromkeys(r.model for r in rows):
         mine = {r.runtime: r for r in rows if r.model == model}
@@ -116,15 +117,22 @@ def table(rows: list[Row]) -> str:
         others = [r.milliseconds for n, r in mine.items() if n != "ours" and r.rounds]
         ours = mine.get("ours")
         ratio = min(others) / ours.milliseconds if ours and others else float("nan")
-        lines.append(f"{model:14}{cells}{ratio:12.2f}{ours.error if ours else 0:10.1e}")
+        lines.append(f"{model:18}{cells}{ratio:12.2f}{ours.error if ours else 0:10.1e}")
     return "\n".join(lines)
+
+
+def speeds(rows: list[Row]) -> str:
+    """Return tokens per second of the models that make one per call, empty without any."""
+    found = [(r, tokens_per_second(r.model, r.milliseconds)) for r in rows]
+    lines = [f"{r.model:18}{r.runtime:>10}{speed:9.1f}" for r, speed in found if speed is not None]
+    return "\n".join(["\nTokens per second\n", *lines]) if lines else ""
 
 
 def costs(rows: list[Row]) -> str:
     """Return build time, load time, size and memory as text."""
-    lines = [f"{'model':14}{'runtime':>10}{'build s':>9}{'load ms':>9}{'MB':>8}{'peak MB':>9}"]
+    lines = [f"{'model':18}{'runtime':>10}{'build s':>9}{'load ms':>9}{'MB':>8}{'peak MB':>9}"]
     lines += [
-        f"{r.model:14}{r.runtime:>10}{r.build_seconds:9.1f}{r.load_milliseconds:9.1f}"
+        f"{r.model:18}{r.runtime:>10}{r.build_seconds:9.1f}{r.load_milliseconds:9.1f}"
         f"{r.module_megabytes:8.1f}{r.peak_megabytes:9.0f}"
         for r in rows
     ]
@@ -163,14 +171,14 @@ def _difference(found: Path, reference: Path) -> float:
     with np.load(found) as a, np.load(reference) as b:
         for x, y in zip(a.values(), b.values(), strict=True):
             scale = max(float(np.abs(y).max()), 1e-30)
-            worst = max(worst, float(np.abs(x - y).max()) / scale)
+            worst = max(worst, float(np.abs(x.astype(np.float64) - y).max()) / scale)
     return worst
 
 
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", default=",".join(ALL))
+    parser.add_argument("--models", type=chosen, default=chosen(",".join(GROUPS)))
     parser.add_argument("--runtimes", default=",".join(RUNTIMES))
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--rounds", type=int, default=5)
@@ -180,12 +188,13 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     for threads in map(int, options.threads.split(",")):
-        for model in options.models.split(","):
+        for model in options.models:
             print(f"{model}, {threads} threads ...", file=sys.stderr, flush=True)
             runtimes = options.runtimes.split(",")
             rows += measure(model, runtimes, threads, out, options.rounds)
         print(f"\nMilliseconds per call, {threads} threads\n")
         print(table([r for r in rows if r.threads == threads]))
+        print(speeds([r for r in rows if r.threads == threads]))
     print("\nCosts\n\n" + costs([r for r in rows if r.threads == rows[0].threads]))
     (out / "results.json").write_text(json.dumps([asdict(r) for r in rows], indent=1))
     plot(rows, out / "ratios.png")

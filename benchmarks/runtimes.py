@@ -72,7 +72,7 @@ class Iree(Runtime):
     """IREE with its best flags for CPUs."""
 
     name = "IREE 3.13"
-    convolutional = ("mobilenetv2", "resnet50", "vit")
+    convolutional = ("mobilenetv2", "resnet50", "vit", "unet", "resnet50-int8")
 
     def build(self, model: Path, folder: Path) -> Path:
         imported, out = folder / f"{model.stem}.iree.mlir", folder / f"{model.stem}.iree.vmfb"

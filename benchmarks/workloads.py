@@ -1,37 +1,66 @@
-"""The models of the comparison as ONNX files: the zoo's networks, an MLP and two matmuls."""
+"""The models of the comparison as ONNX files, in groups, and inputs for them."""
 
 from __future__ import annotations
 
-import itertools
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto
+from operators import BASIC, OPERATORS
 
-ZOO = Path(__file__).resolve().parent.parent / "tests" / "models" / "zoo.py"
-NETWORKS = ("mobilenetv2", "resnet50", "bert", "gpt2", "vit")
-SMALL = ("add", "mlp", "matmul-1024", "matvec-4096")
-ALL = (*SMALL, *NETWORKS)
+HERE = Path(__file__).resolve().parent
+ZOO = HERE.parent / "tests" / "models" / "zoo.py"
+IN_ZOO = ("mobilenetv2", "resnet50", "bert", "gpt2", "vit", "t5")
+DECODING = ("gpt2-decode-64", "gpt2-decode-1000", "llama-decode-64", "llama-decode-1000")
+QUANTISED = ("resnet50-int8", "bert-int8")
+GROUPS: dict[str, tuple[str, ...]] = {
+    "main": (*BASIC, *(name for name in IN_ZOO if name != "t5")),
+    "decoding": DECODING,
+    "networks": ("t5", "whisper-encoder", "unet"),
+    "operators": tuple(OPERATORS),
+    "quantised": QUANTISED,
+}
+
+
+def chosen(names: str) -> list[str]:
+    """Return the models that a comma-separated list of groups and models names.
+
+    Raises:
+        ValueError: there is no such group or model.
+    """
+    found: list[str] = []
+    for name in names.split(","):
+        known = any(name in group for group in GROUPS.values())
+        if not known and name not in GROUPS:
+            groups = "; ".join(f"{group}: {', '.join(m)}" for group, m in GROUPS.items())
+            raise ValueError(f"There is no model {name!r}. Known are {groups}")
+        found += [name] if known else GROUPS[name]
+    return list(dict.fromkeys(found))
 
 
 def model_path(name: str, folder: Path) -> Path:
     """Return the ONNX file of a workload, writing it first where it does not exist."""
     path = folder / f"{name}.onnx"
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        if name in NETWORKS:
-            subprocess.run([sys.executable, str(ZOO), name, str(path)], check=True)
-        else:
-            onnx.save(_small(name), path)
+    if path.exists():
+        return path
+    folder.mkdir(parents=True, exist_ok=True)
+    if small := {**BASIC, **OPERATORS}.get(name):
+        onnx.save(small(), path)
+    else:
+        script = ZOO if name in IN_ZOO else HERE / "networks.py"
+        subprocess.run([sys.executable, str(script), name, str(path)], check=True)
     return path
 
 
 def example_inputs(path: Path) -> dict[str, np.ndarray]:
-    """Return random inputs for an ONNX file with static shapes, the same on every call."""
+    """Return inputs for an ONNX file with static shapes, the same on every call.
+
+    Integers are tokens below 1000, masks are ones, a time step is 500, all else is normally
+    distributed.
+    """
     rng = np.random.default_rng(0)
     graph = onnx.load(path, load_external_data=False).graph
     arrays: dict[str, np.ndarray] = {}
@@ -41,51 +70,13 @@ def example_inputs(path: Path) -> dict[str, np.ndarray]:
         if kind.elem_type == TensorProto.INT64:
             mask = "mask" in value.name
             arrays[value.name] = np.ones(shape, np.int64) if mask else rng.integers(0, 1000, shape)
+        elif value.name == "timestep":
+            arrays[value.name] = np.full(shape, 500, np.float32)
         else:
             arrays[value.name] = rng.standard_normal(shape, np.float32)
     return arrays
 
 
-def _small(name: str) -> onnx.ModelProto:
-    if name == "add":
-        return _model([helper.make_node("Add", ["x", "x"], ["y"])], (4,), (4,), {})
-    if name == "mlp":
-        return _mlp((784, 512, 512, 10))
-    rows, size = {"matmul-1024": (1024, 1024), "matvec-4096": (1, 4096)}[name]
-    weights = {"w": _weights(size, size)}
-    node = helper.make_node("MatMul", ["x", "w"], ["y"])
-    return _model([node], (rows, size), (rows, size), weights)
-
-
-def _mlp(widths: tuple[int, ...]) -> onnx.ModelProto:
-    nodes, weights, value = [], {}, "x"
-    for layer, (a, b) in enumerate(itertools.pairwise(widths)):
-        weights[f"w{layer}"] = _weights(a, b)
-        weights[f"b{layer}"] = _weights(b)
-        last = layer == len(widths) - 2
-        out = "y" if last else f"h{layer}"
-        nodes.append(helper.make_node("Gemm", [value, f"w{layer}", f"b{layer}"], [out]))
-        if not last:
-            nodes.append(helper.make_node("Relu", [out], [f"r{layer}"]))
-            value = f"r{layer}"
-    return _model(nodes, (1, widths[0]), (1, widths[-1]), weights)
-
-
-def _weights(*shape: int) -> np.ndarray:
-    rng = np.random.default_rng(sum(shape))
-    return (rng.standard_normal(shape, np.float32) / np.sqrt(shape[0])).astype(np.float32)
-
-
-def _model(
-    nodes: list[onnx.NodeProto],
-    inputs: tuple[int, ...],
-    outputs: tuple[int, ...],
-    weights: Mapping[str, np.ndarray],
-) -> onnx.ModelProto:
-    graph = helper.make_graph(
-        nodes, "workload",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, inputs)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, outputs)],
-        [numpy_helper.from_array(a, n) for n, a in weights.items()],
-    )  # fmt: skip
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+def tokens_per_second(name: str, milliseconds: float) -> float | None:
+    """Return the speed of a model that makes one token per call, None for others."""
+    return 1000 / milliseconds if name in DECODING else None
