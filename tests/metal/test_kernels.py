@@ -8,9 +8,12 @@ import ml_dtypes
 import numpy as np
 import pytest
 from tests.gpu.dispatches import SOFTMAX, elementwise, matmul_text
-from tests.metal.harness import compile_dispatch, run_dispatch, source_of
+from tests.metal.harness import compile_dispatch, run_compiled, run_dispatch, source_of
 
+from iree_backend_metal.backend import MetalBackend
+from iree_core.codegen.gpu import GpuKernel
 from iree_core.errors import CompileError, UsageError
+from iree_core.expr import const, scalar
 
 RNG = np.random.default_rng(0)
 
@@ -257,6 +260,52 @@ def test_nan_is_the_largest_for_a_whole_simdgroup() -> None:
     text = REDUCTION.format(kind="f32", op="maximumf", start="0.0")
     (found,), _ = run_dispatch(text, [x], [2, 70], [((2,), np.float32)])
     np.testing.assert_array_equal(found, [x[0].max(), np.nan])
+
+
+ATOMIC = """
+func.func @kernel(%x: memref<?x{kind}>, %before: memref<?x{kind}>, %out: memref<?x{kind}>,
+    %n: index, %group: index, %local: index) attributes {{kernel.may_alias = array<i64: 1, 2>}} {{
+  %c0 = arith.constant 0 : index
+  %c64 = arith.constant 64 : index
+  %0 = arith.muli %group, %c64 : index
+  %item = arith.addi %0, %local : index
+  %inside = arith.cmpi slt, %item, %n : index
+  scf.if %inside {{
+    %v = memref.load %x[%item] : memref<?x{kind}>
+    %r = memref.atomic_rmw {how} %v, %out[%c0] : ({kind}, memref<?x{kind}>) -> {kind}
+  }}
+  return
+}}"""
+ATOMICS = {
+    "addf": ("f32", np.sum), "maximumf": ("f32", np.max), "addi": ("i32", np.sum),
+    "maxs": ("i32", np.max), "minu": ("i32", lambda x: np.min(x.view(np.uint32))),
+    "ori": ("i32", np.bitwise_or.reduce), "muli": ("i32", lambda x: np.prod(x, dtype=np.int32)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", ATOMICS)
+def test_atomics(how: str) -> None:
+    kind, function = ATOMICS[how]
+    four = scalar(0) * 4
+    module = ATOMIC.format(kind=kind, how=how)
+    kernel = GpuKernel(
+        module, "kernel", scalar(0), const(0), 1, "elementwise", workgroup=64, scalars=1,
+        results=1, sizes=(four, const(4), const(4)),
+    )  # fmt: skip
+    backend = MetalBackend("metal")
+    compiled = backend.compile_kernel(kernel, backend.resolve(""))
+    dtype = np.float32 if kind == "f32" else np.int32
+    x = RNG.integers(-50, 50, 100).astype(dtype)
+    (found,) = run_compiled(compiled, [x, x[:1]], [100], [((1,), dtype)], in_place=1)
+    assert found[0] == np.array(function(np.append(x, x[0]))).astype(dtype)
+
+
+def test_atomics_of_other_types_are_refused() -> None:
+    module = ATOMIC.format(kind="i64", how="addi")
+    kernel = GpuKernel(module, "kernel", scalar(0), const(0), 1, "elementwise", scalars=1)
+    backend = MetalBackend("metal")
+    with pytest.raises(CompileError, match="no atomic operations on i64"):
+        backend.compile_kernel(kernel, backend.resolve(""))
 
 
 def test_doubles_are_refused() -> None:

@@ -61,13 +61,13 @@ class Heap:
         Raises:
             DeviceError: the device has not that much, or no single buffer may be so large.
         """
-        capacity = _rounded(nbytes)
+        most = self._device.handle.maxBufferLength()
+        capacity = min(_rounded(nbytes), max(most, nbytes))
         with self._lock:
             idle = self._idle.get((capacity, mapped))
             if idle:
                 self._idle_bytes -= capacity
                 return idle.pop()
-        most = self._device.handle.maxBufferLength()
         if capacity > most:
             raise DeviceError(
                 f"A buffer of {nbytes} bytes is larger than what {self._device.description} "

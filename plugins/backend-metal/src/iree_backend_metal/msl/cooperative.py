@@ -126,16 +126,13 @@ _COMBINED = {
     "maximumf": "({a} > {b} || {a} != {a}) ? {a} : {b}", "maxnumf": "fmax({a}, {b})",
     "minimumf": "({a} < {b} || {a} != {a}) ? {a} : {b}", "minnumf": "fmin({a}, {b})",
 }  # fmt: skip
-# arith.AtomicRMWKind, in the order of the enumeration.
-_KINDS = (
-    "addf addi assign maximumf maxs maxu minimumf mins minu mulf muli ori andi maxnumf minnumf xori"
-).split()
 
 
 def _atomic(e: Emitter, op: ir.OpView) -> None:
     """Emit ``memref.atomic_rmw``: by an instruction, or by compare and exchange for floats."""
     value, memory, *position = op.operands
-    kind, how = value.type, _KINDS[ir.IntegerAttr(op.attributes["kind"]).value]
+    # By its printed name: the numbers of the enumeration differ between versions of MLIR.
+    kind, how = value.type, str(op).split("memref.atomic_rmw ", 1)[1].split()[0]
     view, text = e.view(memory), e.get(value)
     if value_type(kind) not in ("uint", "float") or width_of(kind) != 32:
         raise CompileError(f"The Metal backend has no atomic operations on {kind}.")

@@ -140,7 +140,9 @@ class Emitter:
     def variable(self, kind: str, expression: str, *, const: bool = True) -> str:
         """Emit a variable and return its name."""
         name = self.fresh("v")
-        self.line(f"{'const ' if const else ''}{kind} {name} = {expression};")
+        # Metal's own matrix types are not made to be constants.
+        plain = not kind.startswith("simdgroup_")
+        self.line(f"{'const ' if const and plain else ''}{kind} {name} = {expression};")
         return name
 
     def view(self, value: ir.Value) -> View:
