@@ -184,7 +184,10 @@ def _constant(operand: ir.Value) -> np.ndarray | None:
     attribute = owner.operation.attributes["value"]
     if not isinstance(attribute, ir.DenseElementsAttr):
         return None
-    return np.array(list(attribute) if not attribute.is_splat else [attribute.get_splat_value().value] * int(np.prod(ir.RankedTensorType(operand.type).shape)))  # fmt: skip
+    if attribute.is_splat:
+        count = int(np.prod(ir.RankedTensorType(operand.type).shape))
+        return np.full(count, attribute.get_splat_value().value)
+    return np.array(list(attribute))
 
 
 def _declared_shape(op: ir.Operation) -> Value | None:

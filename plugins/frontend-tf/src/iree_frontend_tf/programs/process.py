@@ -16,13 +16,16 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from iree_core.errors import ImportModelError, IreeError, UnsupportedOperatorError, UsageError
-from iree_core.interfaces import ImportOptions
+
+if TYPE_CHECKING:  # it loads MLIR, and users' processes may have TensorFlow loaded
+    from iree_core.interfaces import ImportOptions
 
 PYTHON = "IREE_TENSORFLOW_PYTHON"
 _SHARED_MEMORY = Path("/dev/shm")
-_ERRORS: dict[str, type[IreeError]] = {
+ERRORS: dict[str, type[IreeError]] = {
     "model": ImportModelError,
     "unsupported": UnsupportedOperatorError,
     "usage": UsageError,
@@ -30,8 +33,9 @@ _ERRORS: dict[str, type[IreeError]] = {
 # Loads the folder of the exporter as a package, whatever else the interpreter has installed.
 _START = """
 import importlib.util, sys
+folder = sys.argv[1]
 spec = importlib.util.spec_from_file_location(
-    "iree_tensorflow_exporter", sys.argv[1] + "/__init__.py", submodule_search_locations=[sys.argv[1]]
+    "iree_tensorflow_exporter", folder + "/__init__.py", submodule_search_locations=[folder]
 )
 package = importlib.util.module_from_spec(spec)
 sys.modules[spec.name] = package
@@ -117,7 +121,7 @@ def _run(python: str, request: dict) -> None:
     report = Path(request["folder"]) / "error.json"
     if report.is_file():
         found = json.loads(report.read_text())
-        raise _ERRORS[found["kind"]](found["what"], where=found["where"], hint=found["hint"])
+        raise ERRORS[found["kind"]](found["what"], where=found["where"], hint=found["hint"])
     if done.returncode:
         lines = done.stderr.decode(errors="replace").strip().splitlines()
         code = done.returncode

@@ -46,9 +46,7 @@ def import_function(concrete: Any) -> Imported:
     clones = [_clone(function, set(library), found) for function in [main, *library.values()]]
     with _registered(clones) as handle:
         text = str(clones[0]).encode()
-        return Imported(
-            pywrap_mlir.ImportFunction(handle, text, _IMPORT.encode(), False), found
-        )
+        return Imported(pywrap_mlir.ImportFunction(handle, text, _IMPORT.encode(), False), found)
 
 
 @contextmanager

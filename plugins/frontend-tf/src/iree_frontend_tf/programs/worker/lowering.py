@@ -23,8 +23,7 @@ _SHAPES = (
 )
 _RESOURCES = "tf-resource-op-lifting-for-main-function,tf-shape-inference"
 _LISTS = (
-    "tf-tensor-list-ops-decomposition,tf-stack-ops-decomposition,"
-    "tf-tensor-array-ops-decomposition"
+    "tf-tensor-list-ops-decomposition,tf-stack-ops-decomposition,tf-tensor-array-ops-decomposition"
 )
 _PROMOTE = (
     "func.func(tf-device-decompose-resource-ops),tf-promote-resources-to-args{functions=main},"
@@ -43,11 +42,12 @@ _ALIAS = re.compile(r"%arg(\d+): [^{%]*\{[^}]*tf\.aliasing_output = (\d+)")
 # Operations whose patterns want static shapes and fail, or end the process, without; they keep
 # their meaning under a name that no pattern knows, and the compiler's side lowers them.
 _DYNAMIC = (
-    "AvgPool", "BatchMatMulV2", "BatchMatMulV3", "BatchToSpaceND", "Conv2D", "Conv2DBackpropInput", "DepthwiseConv2dNative",
-    "ResizeBilinear", "ResizeNearestNeighbor", "SpaceToBatchND", "Split", "SplitV",
-    "StridedSlice", "Unpack",
+    "AvgPool", "BatchMatMulV2", "BatchMatMulV3", "BatchToSpaceND", "Conv2D",
+    "Conv2DBackpropInput", "DepthwiseConv2dNative", "ResizeBilinear", "ResizeNearestNeighbor",
+    "SpaceToBatchND", "Split", "SplitV", "StridedSlice", "Unpack",
 )  # fmt: skip
 _SPATIAL = ("Conv2D", "DepthwiseConv2dNative")
+_DYNAMIC_IMAGE = re.compile(r"tensor<[\d?]+x(?:\?|\d+x\?)")  # not only in the batch
 _LINE = re.compile(r'"tf\.(\w+)"\(.* : \((.*)\) -> (.*)$')
 
 
@@ -84,6 +84,7 @@ def lower(
         text = run(text, _SHAPES)
         text = run(text, _RESOURCES)
         text = tensor_lists.replace_dynamic(text)
+        text = run(text, "tf-shape-inference")
         text = run(text, _LISTS)
         text = run(text, _PROMOTE)
         text = constants.to_arguments(text, kinds)
@@ -91,14 +92,16 @@ def lower(
         text = "\n".join(map(_plain, run(text, _LEGALIZE).splitlines()))
     except ValueError as error:
         raise _explained(str(error), name, places) from error
-    return _described(text, outputs)
+    return _described(text, outputs, name, places)
 
 
 def _set_aside(line: str) -> str:
     match = _LINE.search(line)
     if match is None or match[1] not in _DYNAMIC or "?" not in match[2] + match[3]:
         return line
-    if match[1] in _SPATIAL and not re.search(r"tensor<[\d?]+x\d*\?|tensor<[\d?]+x\d+x\?", match[2]):
+    if match[1] in _SPATIAL and not re.search(
+        r"tensor<[\d?]+x\d*\?|tensor<[\d?]+x\d+x\?", match[2]
+    ):
         return line  # only the batch is dynamic
     return line.replace(f'"tf.{match[1]}"', f'"tf.Dynamic{match[1]}"', 1)
 
@@ -122,10 +125,13 @@ def _plain(line: str) -> str:
     return line.replace("}> {", ", ", 1).replace("<{", "{", 1).replace("}>", "}", 1)
 
 
-def _described(text: str, outputs: int) -> Lowered:
+def _described(text: str, outputs: int, name: str, places: Mapping[str, list[str]]) -> Lowered:
     line = next(line for line in text.splitlines() if "func.func @main(" in line)
     match = _MAIN.search(line)
     assert match is not None, line
+    if "tensor<*" in line:  # the shape of what an unknown operation returns is unknown, too
+        left = " ".join(re.findall(r'"(tf\.\w+)"', text))
+        raise _explained(f"cannot be legalized: {left}", name, places)
     types = _RESULT.findall(match[2] or "")
     shapes = [[None if d == "?" else int(d) for d in t.split("x")[:-1]] for t in types]
     aliases = {int(result): int(argument) for argument, result in _ALIAS.findall(line)}

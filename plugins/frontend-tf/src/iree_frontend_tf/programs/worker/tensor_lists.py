@@ -1,6 +1,6 @@
-"""Tensor lists (``tf.TensorArray``) whose elements have dynamic sizes, as tensors.
+"""Tensor lists (``tf.TensorArray``), also with dynamic sizes, as tensors.
 
-TensorFlow's own pass wants static element shapes. Here a list becomes a tensor with one more
+TensorFlow's own pass wants static sizes. Here a list becomes a tensor with one more
 dimension. A list that is reserved before a loop gets the size of the first element that the loop
 will set: its body is called once more, for that shape alone; what else it computes is dead code.
 
@@ -20,6 +20,7 @@ _OPERATION = re.compile(
     r'^(\s*)(?:(%[\w#]+)(?::\d+)? = )?"tf\.(\w+)"\(([^)]*)\)(.*?) : \((.*?)\) -> (.*)$'
 )
 _FUNCTION = re.compile(r'^  func\.func (?:private )?@("[^"]*"|[\w.$]+)\(')
+_USED = re.compile(r'"tf\.((?:Empty)?TensorList\w*)"')
 _BODY = re.compile(r'body = @("[^"]*"|[\w.$]+)')
 _SIZES = re.compile(r"^((?:[\d?]+x)*)(.+)$")
 _FIRST = '"tf.Const"() <{value = dense<0> : tensor<i32>}> : () -> tensor<i32>'
@@ -42,23 +43,40 @@ class _Operation:
         if match is None:
             return None
         indent, result, name, operands, _, types, kind = match.groups()
-        return cls(
-            indent, result or "", name, _split(operands), _split(types), kind.strip()
-        )
+        return cls(indent, result or "", name, _split(operands), _split(types), kind.strip())
 
 
 def replace_dynamic(text: str) -> str:
-    """Replace all lists if any has elements of dynamic size.
+    """Replace all lists, unless all are static and TensorFlow's own pass knows more of them.
 
     Raises:
         ExportError: an operation on lists that only works with static sizes.
     """
-    if not any("?" in kind for kind in _LIST.findall(text)):
+    text = _with_ranks(text)
+    used = set(_USED.findall(text))
+    static = not any("?" in kind for kind in _LIST.findall(text))
+    if not used or (static and not used <= {*_REWRITINGS, "TensorListReserve"}):
         return text
     lines = _Reserved(text.splitlines()).allocate()
     numbers = iter(range(len(lines)))
     written = [new for line in lines for new in _rewrite(line, numbers.__next__)]
     return _LIST.sub(lambda match: _stacked(match[1]), "\n".join(written))
+
+
+def _with_ranks(text: str) -> str:
+    """Give lists of unknown rank the type of what is set in them, where that is one type."""
+    found: dict[str, set[str]] = {}
+    for operation in map(_Operation.parse, text.splitlines()):
+        if operation is not None and operation.name == "TensorListSetItem":
+            match = _LIST.search(operation.types[0])
+            if match is not None and match[1].startswith("*x"):
+                item = operation.types[2].removeprefix("tensor<").removesuffix(">")
+                found.setdefault(match[1], set()).add(item)
+    for unranked, items in found.items():
+        if len(items) == 1:
+            kind = f"tensor<!tf_type.variant<tensor<{unranked}>>>"
+            text = text.replace(kind, f"tensor<!tf_type.variant<tensor<{items.pop()}>>>")
+    return text
 
 
 def _stacked(element: str) -> str:
@@ -87,7 +105,7 @@ def _zero(kind: str) -> str:
 
 
 class _Reserved:
-    """Allocates the lists that are reserved with elements of unknown size."""
+    """Allocates the lists that are reserved with elements of unknown size, for each user anew."""
 
     def __init__(self, lines: list[str]) -> None:
         self._lines = lines
@@ -107,7 +125,7 @@ class _Reserved:
                 continue
             used = [o for o in reserved if operation is not None and o in operation.operands]
             if operation is not None and used:
-                line = self._use(line, operation, {o: reserved.pop(o) for o in used}, result)
+                line = self._use(line, operation, {o: reserved[o] for o in used}, result)
             result.append(line)
         end = max(n for n, line in enumerate(result) if line.startswith("}"))
         return result[:end] + self._added + result[end:]
@@ -120,7 +138,11 @@ class _Reserved:
         shapes = {name: f"%list_shape_{self._count + n}" for n, name in enumerate(lists)}
         for name, reserve in lists.items():
             element = _element(reserve.kind)
-            if user.name == "TensorListSetItem" and places[name] == 0:
+            if "?" not in element:
+                sizes = [int(d) for d in element.split("x")[: _rank(element)]]
+                shape = f'"tf.Const"() <{{value = dense<{sizes}> : {_shape(element)}}}> : () -> '
+                shape += _shape(element)
+            elif user.name == "TensorListSetItem" and places[name] == 0:
                 shape = f'"tf.Shape"({user.operands[2]}) : ({user.types[2]}) -> {_shape(element)}'
             elif user.name == "While":
                 shape = self._shape_in_loop(line, user, places[name], lists, result)
@@ -156,8 +178,8 @@ class _Reserved:
                 sizes = [1, *(1 if d == "?" else int(d) for d in held.split("x")[: _rank(held)])]
                 kind = f"tensor<{len(sizes)}xi32>"
                 result.append(
-                    f'{loop.indent}{empty}_sizes = "tf.Const"() <{{value = dense<{sizes}> : {kind}}}> '
-                    f": () -> {kind}"
+                    f'{loop.indent}{empty}_sizes = "tf.Const"() '
+                    f"<{{value = dense<{sizes}> : {kind}}}> : () -> {kind}"
                 )
                 result.append(f"{loop.indent}{empty}_zero = {_zero(held)}")
                 result.append(
