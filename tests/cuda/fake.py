@@ -3,8 +3,9 @@
 Every function is a C callback with the prototype of the real one, so arguments go the way they
 go to the driver. Calls are recorded and checked: a context has to be current, handles have to
 exist, work that is captured does not run, copies stay inside allocations. Kernels are executed
-by :mod:`tests.cuda.machine`. With ``hold`` streams keep their work until somebody waits or
-``release`` is called, as a slow device would.
+by :mod:`tests.cuda.machine`. With ``hold`` streams keep their work until ``release`` is called or
+somebody asks for an event; then only what comes before that event happens, so that whatever is
+not ordered by streams and events goes wrong.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ class FakeCuda:
         launches: entry point, blocks and threads of every kernel that ran.
         memory: what device pointers refer to.
         fail: results that functions are to return the next time.
-        hold: streams keep their work until it is waited for.
+        hold: streams keep their work.
+        lazy: asking whether an event is reached makes it happen.
         faults: what kernels did wrong.
     """
 
@@ -51,7 +53,7 @@ class FakeCuda:
         self.launches: list[tuple[str, int, int]] = []
         self.memory = machine.Memory()
         self.fail: dict[str, int] = {}
-        self.hold = False
+        self.hold = self.lazy = False
         self.faults: list[str] = []
         self._contexts: list[int] = []
         self._handles: dict[int, Any] = {}
@@ -278,16 +280,20 @@ class FakeCuda:
             for stream in [s for s in self._handles.values() if isinstance(s, _Stream)]:
                 while stream.work and (stream.work[0][0] is None or stream.work[0][0].done):
                     moved = True
-                    _, work = stream.work.pop(0)
-                    try:
-                        work()
-                    except (machine.PtxError, ValueError) as error:
-                        self.faults.append(str(error))
-                        self._broken = ILLEGAL_ADDRESS
+                    self._do(stream.work.pop(0)[1])
+
+    def _do(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except (machine.PtxError, ValueError) as error:
+            self.faults.append(str(error))
+            self._broken = ILLEGAL_ADDRESS
 
     def _StreamSynchronize(self, stream: int) -> None:
-        self._get(stream, _Stream)
-        self.release()
+        found = self._get(stream, _Stream)
+        point = _Point(found)
+        found.work.append((None, point.reach))
+        self._run_until(point)
 
     def _StreamWaitEvent(self, stream: int, event: int, flags: int) -> None:
         point = self._get(event, _Event).point
@@ -305,16 +311,28 @@ class FakeCuda:
         del self._handles[event]
 
     def _EventRecord(self, event: int, stream: int) -> None:
-        point = self._get(event, _Event).point = _Point()
+        point = self._get(event, _Event).point = _Point(self._get(stream, _Stream))
         self._enqueue(stream, point.reach)
 
     def _EventQuery(self, event: int) -> None:
-        if not self._get(event, _Event).point.done:
+        point = self._get(event, _Event).point
+        if not point.done:
+            if self.lazy:
+                self._run_until(point)
             raise Failure(cu.NOT_READY)
 
     def _EventSynchronize(self, event: int) -> None:
-        self.release()
-        assert self._get(event, _Event).point.done
+        self._run_until(self._get(event, _Event).point)
+
+    def _run_until(self, point: _Point) -> None:
+        """Do what comes before a point, and nothing else."""
+        while not point.done:
+            assert point.stream is not None
+            before, work = point.stream.work[0]
+            if before is not None:
+                self._run_until(before)
+            point.stream.work.pop(0)
+            self._do(work)
 
     def _StreamBeginCapture(self, stream: int, mode: int) -> None:
         self._get(stream, _Stream).capture = []
@@ -341,8 +359,8 @@ class FakeCuda:
 class _Point:
     """Something in a stream that is reached."""
 
-    def __init__(self, done: bool = False) -> None:
-        self.done = done
+    def __init__(self, stream: _Stream | None = None) -> None:
+        self.stream, self.done = stream, stream is None
 
     def reach(self) -> None:
         self.done = True
@@ -352,7 +370,7 @@ class _Event:
     """A CUevent: the last point that it was recorded at."""
 
     def __init__(self) -> None:
-        self.point = _Point(done=True)
+        self.point = _Point()
 
 
 class _Stream:

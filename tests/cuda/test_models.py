@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import onnx.parser
 import pytest
+from tests.cuda import fake
 from tests.cuda.harness import compile_dispatch, stand_in
 from tests.gpu.dispatches import SOFTMAX, elementwise, matmul_text
 from tests.models import zoo
@@ -72,6 +73,17 @@ def test_operators(name: str, on: CudaDevice) -> None:
     assert not stand_in()[0].faults
 
 
+def test_everything_is_ordered_by_streams_and_events() -> None:
+    """Run on a device that does nothing before somebody waits for it, and then not more."""
+    library, device = fake.open_device(arch=90)
+    library.hold = library.lazy = True
+    for case in corpus.load(["test_nonzero_example", "test_top_k", "test_softmax_axis_1"]):
+        for _ in range(2):
+            corpus.run(case, "cuda:sm_80", device)  # type: ignore[arg-type]
+    test_a_dynamic_perceptron(device)
+    assert not library.faults and library.count("GraphLaunch")
+
+
 def test_a_dynamic_perceptron(on: CudaDevice) -> None:
     text = """<ir_version: 10, opset_import: ["" : 21]>
     g (float[N,8] x, float[8,32] w, float[32,4] v) => (float[N,4] y) {
@@ -84,7 +96,7 @@ def test_a_dynamic_perceptron(on: CudaDevice) -> None:
     loaded = iree_core.load(iree_core.compile(model, frontend="onnx", target="cuda:sm_75"), on)
     rng = np.random.default_rng(0)
     w, v = rng.standard_normal((8, 32), np.float32), rng.standard_normal((32, 4), np.float32)
-    for n in (1, 5, 5, 33):
+    for n in (1, 5, 5, 5, 5, 33):
         x = rng.standard_normal((n, 8), np.float32)
         o = np.maximum(x @ w, 0) @ v
         e = np.exp(o - o.max(1, keepdims=True))
