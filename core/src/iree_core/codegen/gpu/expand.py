@@ -18,6 +18,8 @@ from iree_core.errors import CompileError
 from iree_core.ir import arith, ir, run_pipeline
 
 _BITWISE = frozenset({"math.absf", "math.copysign"})
+# Upstream has them of f16 and bf16, not of narrower floats.
+_LEAST_BITWISE = 16
 _WIDENED = ("math.", "vector.fma")
 _SMALL = ("bf16", "f16", "f8E", "f4E", "f6E")
 _EMULATED = (
@@ -88,9 +90,10 @@ def _widen(module: ir.Module) -> None:
     """Compute functions of floats narrower than 32 bits in f32."""
 
     def narrow(op: ir.Operation) -> bool:
-        if not op.name.startswith(_WIDENED) or op.name in _BITWISE:
+        if not op.name.startswith(_WIDENED):
             return False
-        return any(_is_narrow(value.type) for value in (*op.operands, *op.results))
+        limit = _LEAST_BITWISE if op.name in _BITWISE else 32
+        return any(_is_narrow(value.type, limit) for value in (*op.operands, *op.results))
 
     single = ir.F32Type.get()
     for op in _find(module, narrow):
@@ -111,9 +114,9 @@ def _widen(module: ir.Module) -> None:
         op.erase()
 
 
-def _is_narrow(kind: ir.Type) -> bool:
+def _is_narrow(kind: ir.Type, limit: int = 32) -> bool:
     element = element_of(kind)
-    return isinstance(element, ir.FloatType) and element.width < 32
+    return isinstance(element, ir.FloatType) and element.width < limit
 
 
 def _expand_functions(module: ir.Module, fma: bool, native: Collection[str]) -> None:
