@@ -83,7 +83,7 @@ class FakeCuda:
                     raise Failure(self.fail.pop(name))
                 if self._broken and not name.startswith(("GetError", "CtxP")):
                     raise Failure(self._broken)
-                if not free and not self._contexts and not name.startswith(("Event", "Stream")):
+                if not free and not self._contexts:
                     raise Failure(INVALID_CONTEXT)
                 method(*(0 if a is None else a for a in arguments))
             except Failure as failure:

@@ -46,7 +46,8 @@ class Event:
 
     def reached(self) -> bool:
         """Whether everything before it is done."""
-        return self.device.guarded(self.device.api.EventQuery, self.handle) == cu.SUCCESS
+        with self.device.current():
+            return self.device.guarded(self.device.api.EventQuery, self.handle) == cu.SUCCESS
 
     def wait(self, seconds: float) -> bool:
         """Wait until it is reached; False after ``seconds``."""
