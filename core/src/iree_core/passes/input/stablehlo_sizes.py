@@ -92,7 +92,7 @@ def _compute(op: ir.Operation, operands: list[ir.Value]) -> ir.Value | None:
         return operands[0]
     element = element_of(op.results[0])
     if op.name in ("stablehlo.divide", "stablehlo.remainder"):
-        return _divide(op.name == "stablehlo.remainder", *operands, element)
+        return _divide(op.name == "stablehlo.remainder", operands[0], operands[1], element)
     if op.name == "stablehlo.sign":
         one, zero, below = (scalars.constant(n, element) for n in (1, 0, -1))
         negative = scalars.compare("lt", operands[0], zero, element)
@@ -101,7 +101,7 @@ def _compute(op: ir.Operation, operands: list[ir.Value]) -> ir.Value | None:
     return scalar_operation(op, operands)
 
 
-def _divide(remainder: bool, a: ir.Value, b: ir.Value, element: ElementType) -> ir.Value:
+def _divide(a: ir.Value, b: ir.Value, element: ElementType, *, remainder: bool) -> ir.Value:
     """Divide as StableHLO does: by zero gives -1 (and all of ``a`` remains), no overflow."""
     zero, one, ones = (scalars.constant(n, element) for n in (0, 1, -1))
     lowest = scalars.constant(int(scalars.lowest(element)), element)
