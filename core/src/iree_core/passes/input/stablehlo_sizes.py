@@ -92,7 +92,8 @@ def _compute(op: ir.Operation, operands: list[ir.Value]) -> ir.Value | None:
         return operands[0]
     element = element_of(op.results[0])
     if op.name in ("stablehlo.divide", "stablehlo.remainder"):
-        return _divide(op.name == "stablehlo.remainder", operands[0], operands[1], element)
+        a, b = operands
+        return _divide(a, b, element, remainder=op.name == "stablehlo.remainder")
     if op.name == "stablehlo.sign":
         one, zero, below = (scalars.constant(n, element) for n in (1, 0, -1))
         negative = scalars.compare("lt", operands[0], zero, element)
