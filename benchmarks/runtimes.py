@@ -45,7 +45,7 @@ class Ours(Runtime):
 
     def build(self, model: Path, folder: Path) -> Path:
         out = folder / f"{model.stem}.ours.vmfb"
-        command = [_tool("iree"), "compile", str(model), "-o", str(out)]
+        command = [tool("iree"), "compile", str(model), "-o", str(out)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         return out
 
@@ -76,7 +76,7 @@ class Iree(Runtime):
 
     def build(self, model: Path, folder: Path) -> Path:
         imported, out = folder / f"{model.stem}.iree.mlir", folder / f"{model.stem}.iree.vmfb"
-        subprocess.run([_tool("iree-import-onnx"), str(model), "-o", str(imported)], check=True)
+        subprocess.run([tool("iree-import-onnx"), str(model), "-o", str(imported)], check=True)
         flags = [
             "--iree-hal-target-device=local",
             "--iree-hal-local-target-device-backends=llvm-cpu",
@@ -85,7 +85,7 @@ class Iree(Runtime):
         ]
         if model.stem in self.convolutional:
             flags.append("--iree-global-opt-use-im2col-for-convs")
-        subprocess.run([_tool("iree-compile"), str(imported), "-o", str(out), *flags], check=True)
+        subprocess.run([tool("iree-compile"), str(imported), "-o", str(out), *flags], check=True)
         return out
 
     def prepare(self, threads: int) -> None:
@@ -174,7 +174,7 @@ def timed_build(runtime: Runtime, model: Path, folder: Path) -> tuple[Path, floa
     return built, time.perf_counter() - start
 
 
-def _tool(name: str) -> str:
+def tool(name: str) -> str:
     beside = Path(sys.executable).parent / name
     found = str(beside) if beside.exists() else shutil.which(name)
     if not found:

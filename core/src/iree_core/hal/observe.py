@@ -39,7 +39,12 @@ def observed(device: Device) -> Device:
     plugins = installed()
     if not plugins.listens("iree_observe_dispatch"):
         return device
-    return _ObservedDevice(device, lambda event: plugins.call("iree_observe_dispatch", event=event))
+    return observing(device, lambda event: plugins.call("iree_observe_dispatch", event=event))
+
+
+def observing(device: Device, report: Callable[[DispatchEvent], object]) -> Device:
+    """Return a device that runs commands one by one on ``device`` and reports each dispatch."""
+    return _ObservedDevice(device, report)
 
 
 class _ObservedCommandBuffer(CommandBuffer):
