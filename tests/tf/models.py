@@ -146,7 +146,8 @@ def _images(n: int) -> Call:
 
 def _training_calls() -> list[Call]:
     x, y = floats(16, 8), RNG.integers(0, 3, 16).astype(np.int32)
-    return [("step", [x, y])] * 20
+    # TensorFlow's name for the only function of a module.
+    return [("serving_default", [x, y])] * 20
 
 
 MODELS: dict[str, Callable[[], tuple[Any, list[Call]]]] = {
@@ -190,7 +191,8 @@ def _run(model: Any, name: str, values: list[Any]) -> list[np.ndarray]:
     if isinstance(model, keras.Model):
         found = model(*tensors, training=False)
     else:
-        found = getattr(model, "__call__" if name == "main" else name)(*tensors)
+        names = {"main": "__call__", "serving_default": "step"}
+        found = getattr(model, names.get(name, name))(*tensors)
     return [value.numpy() for value in tf.nest.flatten(found) if value is not None]
 
 

@@ -55,6 +55,11 @@ class CompiledFunction:
         names = [n for n in self._parameters if n not in named][-len(positional) :]
         later = [kwargs[n] for n in names[len(args) : len(positional)] if n in kwargs]
         left = [n for n in named if n not in kwargs]
+        if len(args) > len(positional) + len(left):
+            raise InvocationError(
+                f"{self._name!r} takes {len(positional) + len(left)} arguments here, "
+                f"not {len(args)}."
+            )
         given = (
             (*args[: len(positional)], *later),
             dict(zip(left, args[len(positional) :], strict=False))
