@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import onnxruntime
 import pytest
 from tests.metal.harness import device
 from tests.models import zoo
-from tests.onnx import corpus
+from tests.onnx import corpus, isolation
 
 import iree_core
 
@@ -29,6 +30,23 @@ QUICK = """
 def test_operators(name: str) -> None:
     (case,) = corpus.load([name])
     corpus.run(case, "metal", device())
+
+
+@pytest.mark.corpus
+def test_most_of_the_corpus_passes_and_nothing_is_wrong() -> None:
+    """Every tenth test that the CPU passes; the rest must be refused with a clear error."""
+    names = (Path(corpus.__file__).parent / "passing.txt").read_text().split()
+    known = set(corpus.names())
+    wanted = [name for name in names if name in known][::10]
+
+    def run(case: corpus.Case) -> None:
+        corpus.run(case, "metal", device())
+
+    outcomes = {case.name: outcome for case, outcome in isolation.run_all(run, corpus.load(wanted))}
+    counts = Counter(outcome.verdict for outcome in outcomes.values())
+    bad = {n: o.message for n, o in outcomes.items() if o.verdict not in ("pass", "unsupported")}
+    assert not bad, bad
+    assert counts["pass"] >= 0.9 * len(outcomes), counts
 
 
 PERCEPTRON = """<ir_version: 10, opset_import: ["" : 21]>
