@@ -115,3 +115,55 @@ def _as_strided(x: Tensor, size: Any, stride: Any, storage_offset: Any = None) -
     for count, step in zip(size, stride, strict=True):
         place = place.unsqueeze(-1) + torch.arange(count) * step
     return x.reshape(-1)[place.reshape(-1)].reshape(size)
+
+
+@register(aten.diagonal_scatter.default)
+def _diagonal_scatter(
+    x: Tensor, source: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1
+) -> Tensor:
+    y = x.movedim((dim1, dim2), (-2, -1))
+    rows, columns = torch.arange(y.shape[-2]).unsqueeze(1), torch.arange(y.shape[-1]).unsqueeze(0)
+    here = columns - rows == offset
+    place = (rows if offset >= 0 else columns).expand(here.shape).clamp(max=source.shape[-1] - 1)
+    spread = source.index_select(-1, place.reshape(-1)).unflatten(-1, here.shape)
+    return torch.where(here, spread, y).movedim((-2, -1), (dim1, dim2))
+
+
+@register(aten.as_strided_scatter.default)
+def _as_strided_scatter(
+    x: Tensor, source: Tensor, size: Any, stride: Any, storage_offset: Any = None
+) -> Any:
+    if not x.is_contiguous():
+        return NotImplemented
+    place = torch.full([], storage_offset or 0, dtype=torch.int64)
+    for count, step in zip(size, stride, strict=True):
+        place = place.unsqueeze(-1) + torch.arange(count) * step
+    return x.reshape(-1).scatter(0, place.reshape(-1), source.reshape(-1)).reshape(x.shape)
+
+
+@register(aten.index_reduce.default)
+def _index_reduce(
+    x: Tensor, dim: int, index: Tensor, source: Tensor, reduce: str, *, include_self: bool = True
+) -> Tensor:
+    if not x.dim():
+        parts = (t.reshape(1) for t in (x, index, source))
+        return _index_reduce_row(*parts, reduce, include_self).reshape(())
+    shape = [1] * x.dim()
+    shape[dim] = index.shape[0]
+    each = index.to(torch.int64).reshape(shape).expand(source.shape)
+    return aten.scatter_reduce(x, dim, each, source, reduce, include_self=include_self)
+
+
+def _index_reduce_row(
+    x: Tensor, index: Tensor, source: Tensor, reduce: str, include_self: bool
+) -> Tensor:
+    return aten.scatter_reduce(x, 0, index, source, reduce, include_self=include_self)
+
+
+@register(aten.put.default)
+def _put(x: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Tensor:
+    flat = x.reshape(-1)
+    place = torch.where(index < 0, index + flat.shape[0], index).reshape(-1)
+    values = source.reshape(-1)
+    made = flat.scatter_add(0, place, values) if accumulate else flat.scatter(0, place, values)
+    return made.reshape(x.shape)

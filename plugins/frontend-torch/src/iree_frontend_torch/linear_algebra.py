@@ -154,8 +154,15 @@ def _triangular_solve(
 def _pseudo_inverse(
     a: Tensor, *, atol: Tensor | None = None, rtol: Tensor | None = None, hermitian: bool = False
 ) -> Tensor:
-    left, values, right = aten._linalg_svd(a, False, True)
-    largest = values[..., :1]
+    if 0 in a.shape:
+        return a.mT.clone()
+    if hermitian:
+        signed, left = aten._linalg_eigh(a, "L", True)
+        values, right = signed.abs(), _adjoint(left)
+        largest = values.amax(-1, keepdim=True)
+    else:
+        left, values, right = aten._linalg_svd(a, False, True)
+        signed, largest = values, values[..., :1]
     absolute = values.new_zeros([]) if atol is None else atol
     if rtol is None:
         epsilon = torch.finfo(values.dtype).eps * max(a.shape[-2:])
@@ -164,13 +171,15 @@ def _pseudo_inverse(
     else:
         relative = rtol
     limit = torch.maximum(absolute.unsqueeze(-1), relative.unsqueeze(-1) * largest)
-    inverse = torch.where(values > limit, 1 / values, torch.zeros_like(values))
+    inverse = torch.where(values > limit, 1 / signed, torch.zeros_like(values))
     return (_adjoint(right) * inverse.unsqueeze(-2)) @ _adjoint(left)
 
 
 @register(aten.linalg_matrix_exp.default)
 def _matrix_exponential(a: Tensor) -> Tensor:
     """Scale to a norm below 1/2, sum the series to double the precision's needs, and square."""
+    if a.dtype == torch.float32:
+        return _matrix_exponential(a.double()).to(a.dtype)
     norm = a.abs().sum(-2).amax(-1)
     steps = (norm * 2).log2().ceil().clamp(0, _SQUARINGS).to(torch.int32)
     scaled = a * torch.exp2(-steps.to(norm.dtype))[..., None, None]
