@@ -131,7 +131,7 @@ def _replace(op: ir.Operation, parameters: ParameterStore) -> None:
         made = lowering(node)
         many = made if isinstance(made, (list, tuple)) else [made]
         for old, new in zip(op.results, many, strict=True):
-            tensor = new if isinstance(new, Tensor) else new.tensor(pool)  # type: ignore[union-attr]
+            tensor = new if isinstance(new, Tensor) else new.tensor(pool)
             old.replace_all_uses_with(_fitted(tensor.value, old.type))
     op.erase()
 

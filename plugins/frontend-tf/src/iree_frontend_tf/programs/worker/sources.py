@@ -64,11 +64,30 @@ def _from_saved_model(path: Path) -> list[Function]:
         ) from error
     signatures = getattr(loaded, "signatures", {})
     functions = [f for name, value in signatures.items() for f in _from_function(name, value)]
-    nodes = graphs[0].object_graph_def.nodes
-    for child in nodes[0].children if nodes and not functions else ():
-        if nodes[child.node_id].WhichOneof("kind") == "function":
-            functions += _from_function(child.local_name, getattr(loaded, child.local_name))
+    for name in _own_functions(graphs[0]) if graphs else ():
+        functions += _from_function(name, getattr(loaded, name))
     return [replace(f, owner=loaded) for f in _some(functions, path.name)]
+
+
+def _own_functions(graph: Any) -> list[str]:
+    """Return the names of the root object's functions that no signature stands for."""
+    nodes = graph.object_graph_def.nodes
+    children = {child.local_name: nodes[child.node_id] for child in nodes[0].children}
+    wrapped: set[str] = set()
+    if "signatures" in children:
+        wrappers = {
+            nodes[child.node_id].bare_concrete_function.concrete_function_name
+            for child in children["signatures"].children
+        }
+        for function in graph.graph_def.library.function:
+            if function.signature.name in wrappers:
+                wrapped |= {node.attr["f"].func.name for node in function.node_def}
+    return [
+        name
+        for name, node in children.items()
+        if node.WhichOneof("kind") == "function"
+        and not wrapped & set(node.function.concrete_functions)
+    ]
 
 
 def from_object(model: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Function]:
