@@ -112,8 +112,8 @@ def is_module(path: Path) -> bool:
     Raises:
         UsageError: there is no such file.
     """
-    if path.is_dir():
-        return False
+    if path.is_dir():  # some frontends read folders; nobody calls those like a module
+        return path.suffix == ".vmfb"
     try:
         with path.open("rb") as file:
             return path.suffix == ".vmfb" or file.read(12)[8:] == IDENTIFIER
