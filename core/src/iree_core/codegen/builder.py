@@ -97,6 +97,7 @@ class KernelBuilder:
     def __init__(self) -> None:
         self.index_type = ir.IndexType.get()
         self.i1 = ir.IntegerType.get_signless(1)
+        self._sums: dict[ir.Value, tuple[ir.Value, int]] = {}
 
     # Index arithmetic, folded as far as the numbers are known.
 
@@ -112,15 +113,35 @@ class KernelBuilder:
             return a + b
         if a == 0 or b == 0:
             return b if a == 0 else a
-        return arith.AddIOp(self.value(a), self.value(b)).result
+        (x, m), (y, n) = self._parts(a), self._parts(b)
+        if isinstance(x, int) or isinstance(y, int):
+            return self._moved(self.value(y if isinstance(x, int) else x), m + n)
+        return self._moved(arith.AddIOp(x, y).result, m + n)
+
+    def _parts(self, number: Scalar) -> tuple[Scalar, int]:
+        """Return a number as the sum of an unknown (0 if there is none) and a constant."""
+        if isinstance(number, int):
+            return 0, number
+        return self._sums.get(number, (number, 0))
+
+    def _moved(self, value: ir.Value, constant: int) -> ir.Value:
+        """Return ``value + constant``, of which later sums take the constant out again.
+
+        Addresses of neighbours then differ by a constant only, whatever they are computed from.
+        """
+        if constant == 0:
+            return value
+        result = arith.AddIOp(value, self.value(constant)).result
+        self._sums[result] = (value, constant)
+        return result
 
     def sub(self, a: Scalar, b: Scalar) -> Scalar:
         """Return a - b."""
         if isinstance(a, int) and isinstance(b, int):
             return a - b
-        if isinstance(b, int) and b == 0:
-            return a
-        return arith.SubIOp(self.value(a), self.value(b)).result
+        if isinstance(b, int):
+            return self.add(a, -b)
+        return arith.SubIOp(self.value(a), b).result
 
     def mul(self, a: Scalar, b: Scalar) -> Scalar:
         """Return a * b."""
@@ -133,6 +154,9 @@ class KernelBuilder:
                 return 0
             if a == 1:
                 return b
+            value, constant = self._parts(b)
+            if constant:
+                return self._moved(arith.MulIOp(self.value(a), value).result, a * constant)
         return arith.MulIOp(self.value(a), self.value(b)).result
 
     def div(self, a: Scalar, b: Scalar) -> Scalar:
