@@ -146,18 +146,13 @@ def _index_reduce(
     x: Tensor, dim: int, index: Tensor, source: Tensor, reduce: str, *, include_self: bool = True
 ) -> Tensor:
     if not x.dim():
-        parts = (t.reshape(1) for t in (x, index, source))
-        return _index_reduce_row(*parts, reduce, include_self).reshape(())
+        row, place, values = (t.reshape(1) for t in (x, index, source))
+        made = aten.scatter_reduce(row, 0, place, values, reduce, include_self=include_self)
+        return made.reshape(())
     shape = [1] * x.dim()
     shape[dim] = index.shape[0]
     each = index.to(torch.int64).reshape(shape).expand(source.shape)
     return aten.scatter_reduce(x, dim, each, source, reduce, include_self=include_self)
-
-
-def _index_reduce_row(
-    x: Tensor, index: Tensor, source: Tensor, reduce: str, include_self: bool
-) -> Tensor:
-    return aten.scatter_reduce(x, 0, index, source, reduce, include_self=include_self)
 
 
 @register(aten.put.default)
