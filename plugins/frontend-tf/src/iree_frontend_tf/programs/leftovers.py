@@ -7,7 +7,7 @@ operands and attributes are called there.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -62,7 +62,7 @@ class _Rule:
 
     name: str
     options: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda _: {}
-    operands: Callable[[list[Value]], list[Value]] = field(default=lambda values: values)
+    operands: Callable[[list[Value], ConstantPool], list[Value]] = lambda values, _: values
 
 
 def lower(module: ir.Module, parameters: ParameterStore) -> None:
@@ -123,7 +123,7 @@ def _replace(op: ir.Operation, parameters: ParameterStore) -> None:
         block = block.parent.operation
     pool = ConstantPool(parameters, block.regions[0].blocks[0])
     with ir.InsertionPoint(op), op.location, index.sharing():
-        values = rule.operands([_value(operand) for operand in op.operands])
+        values = rule.operands([_value(operand) for operand in op.operands], pool)
         if rule.name == "RESHAPE":
             values[1] = _declared_shape(op) or values[1]
         options = _Options(rule.options(_attributes(op)))
@@ -246,30 +246,24 @@ def _windows(a: Mapping[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _tensor(value: Value) -> Tensor:
-    # Filters are variables or results, so that no constant has to be emitted.
-    if value._tensor is None:
-        raise Unsupported("its filters are a small constant")
-    return value._tensor
-
-
-def _filters_first(values: list[Value]) -> list[Value]:
+def _filters_first(values: list[Value], pool: ConstantPool) -> list[Value]:
     """Filters [H, W, in, out] to [out, H, W, in]."""
     x, filters = values
-    return [x, Value(tensor=tensors.transpose(_tensor(filters), [3, 0, 1, 2]))]
+    return [x, Value(tensor=tensors.transpose(filters.tensor(pool), [3, 0, 1, 2]))]
 
 
-def _filters_by_channel(values: list[Value]) -> list[Value]:
+def _filters_by_channel(values: list[Value], pool: ConstantPool) -> list[Value]:
     """Filters [H, W, channels, multiplier] to [1, H, W, channels * multiplier]."""
     x, filters = values
-    flat = tensors.collapse(_tensor(filters), [[0], [1], [2, 3]])
+    flat = tensors.collapse(filters.tensor(pool), [[0], [1], [2, 3]])
     return [x, Value(tensor=tensors.expand_dims(flat, [0]))]
 
 
-def _transposed(values: list[Value]) -> list[Value]:
+def _transposed(values: list[Value], pool: ConstantPool) -> list[Value]:
     """Filters [H, W, out, in] to [out, H, W, in]."""
     sizes, filters, gradient = values
-    return [sizes, Value(tensor=tensors.transpose(_tensor(filters), [2, 0, 1, 3])), gradient]
+    turned = tensors.transpose(filters.tensor(pool), [2, 0, 1, 3])
+    return [sizes, Value(tensor=turned), gradient]
 
 
 def _adjoints(a: Mapping[str, Any]) -> dict[str, Any]:
