@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import onnx.parser
 import pytest
 from tests.cuda import fake
 from tests.cuda.harness import compile_dispatch
 from tests.gpu.dispatches import elementwise
 
+import iree_core
 from iree_backend_cuda import cu
 from iree_backend_cuda.driver import CudaDevice, CudaDriver
 from iree_backend_cuda.image import Entry, pack_image, parse_image
@@ -318,3 +320,13 @@ main(["devices"])
     )
     assert "There is no CUDA driver on this machine" in found.stdout, found
     assert "local-task" in found.stdout
+
+
+def test_a_module_without_a_device_says_why() -> None:
+    model = onnx.parser.parse_model(
+        '<ir_version: 10, opset_import: ["" : 21]> g (float[4] x) => (float[4] y) { y = Relu(x) }'
+    )
+    module = iree_core.compile(model, frontend="onnx", target="cuda:sm_90")
+    library = fake.FakeCuda(arch=80, devices=0)
+    with fake.installed(library), pytest.raises(DeviceError, match=r"cuda: .*finds no device"):
+        iree_core.load(module)

@@ -116,7 +116,7 @@ def test_operators_assemble(arch: str, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name,dynamic,arch",
-    [("mobilenetv2", False, "sm_75"), ("llama", True, "sm_80"), ("mobilenetv2", True, "sm_90")],
+    [("mobilenetv2", False, "sm_75"), ("mobilenetv2", True, "sm_90")],
 )
 def test_models_assemble(name: str, dynamic: bool, arch: str, tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
@@ -124,6 +124,25 @@ def test_models_assemble(name: str, dynamic: bool, arch: str, tmp_path: Path) ->
     module = iree_core.compile(path, target=f"cuda:{arch}")
     for entry in entries(module.path):
         assemble(entry, arch, tmp_path)
+
+
+@pytest.mark.slow
+def test_a_decoder_assembles_and_runs(tmp_path: Path) -> None:
+    """Four layers of Llama, 72 kernels: on the stand-in in about half a minute."""
+    import onnxruntime
+
+    path = tmp_path / "model.onnx"
+    zoo.export("llama", path, dynamic=True)
+    module = iree_core.compile(path, target="cuda:sm_80")
+    for entry in entries(module.path):
+        assemble(entry, "sm_80", tmp_path)
+    inputs = zoo.ZOO["llama"].example({zoo.BATCH: 1, zoo.SEQ: 5})
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (expected,) = session.run(None, inputs)
+    library, device = fake.open_device(arch=80)
+    found = np.asarray(iree_core.load(module, device).main(*inputs.values()))
+    assert not library.faults
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from urllib.parse import parse_qsl
 
 from iree_core.errors import DeviceError, UsageError
-from iree_core.hal.device import Device, Driver
+from iree_core.hal.device import Device
 from iree_core.plugins import installed
 
 # By process, too: threads and queues of a device do not survive a fork.
@@ -62,24 +62,30 @@ def choose_device(formats: Iterable[str], options: Mapping[str, str] | None = No
     """Return the best device here for executables of any of ``formats``.
 
     Raises:
-        DeviceError: no driver takes any of them.
+        DeviceError: no driver takes any of them, or those that do have no usable device.
     """
     wanted = set(formats)
     plugins = installed()
     drivers = sorted(plugins.working("driver", plugins.driver), key=lambda driver: -driver.rank)
+    reasons = []
     for driver in drivers:
-        if (not wanted or wanted & set(driver.formats)) and _has_devices(driver):
-            return open_device(driver.name, options)
+        if wanted and not wanted & set(driver.formats):
+            continue
+        try:
+            if driver.query_devices():
+                return open_device(driver.name, options)
+            reasons.append(f"{driver.name}: it finds no device")
+        except DeviceError as error:
+            reasons.append(f"{driver.name}: {error.what}")
+    code = ", ".join(sorted(wanted)) or "no"
+    if reasons:
+        raise DeviceError(
+            f"No device here runs this module of {code} code. {' '.join(reasons)}",
+            hint="`iree compile --target` makes modules for others.",
+        )
     raise DeviceError(
-        f"No installed driver runs this module: it holds {', '.join(sorted(wanted)) or 'no'} code, "
+        f"No installed driver runs this module: it holds {code} code, "
         f"and the drivers here are {', '.join(plugins.names('driver')) or 'none'}.",
         hint="`iree plugins` shows drivers that are broken; `iree compile --target` makes modules "
         "for others.",
     )
-
-
-def _has_devices(driver: Driver) -> bool:
-    try:
-        return bool(driver.query_devices())
-    except DeviceError:
-        return False
