@@ -149,11 +149,11 @@ def requantized(
     return elementwise(operands, e, body, dims=sums.dims)
 
 
-def is_hybrid(node: Node, weights: int) -> bool:
+def is_hybrid(node: Node, weights: int, data: int = 0) -> bool:
     """Tell whether floats meet filters of scaled integers (dynamic range quantization)."""
     info = node.input(weights)
     return (
-        node.value(0).element == F32
+        node.value(data).element == F32
         and node.value(weights).element.is_integer
         and node.value(weights).element.bits <= 8
         and info.quantization is not None

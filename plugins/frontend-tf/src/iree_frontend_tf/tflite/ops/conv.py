@@ -36,7 +36,7 @@ class _Operands:
 
 def _operands(node: Node, x: int, w: int) -> _Operands:
     image, filters = node.tensor(x), node.tensor(w)
-    if node.value(x).element.is_float and is_hybrid_at(node, x, w):
+    if is_hybrid(node, w, x):
         # Filters with a scale per channel meet images with zero points.
         varying = node.quantization(node.input(w)).per_channel or node.op.startswith("DEPTH")
         rows = quantize_images(image, asymmetric=varying)
@@ -49,11 +49,6 @@ def _operands(node: Node, x: int, w: int) -> _Operands:
     return _Operands(
         image, filters, (node.scale(node.input(x))[1], zero), accumulator(image.element)
     )
-
-
-def is_hybrid_at(node: Node, x: int, w: int) -> bool:
-    """Tell whether floats at ``x`` meet integer filters at ``w``."""
-    return is_hybrid(node, w) if x == 0 else False
 
 
 def _finish(node: Node, o: _Operands, sums: Tensor, w: int, bias: int, axis: int) -> Tensor:
@@ -196,6 +191,9 @@ def transpose_conv(node: Node) -> Tensor:
 
 def _finish_transposed(node: Node, o: _Operands, sums: Tensor) -> Tensor:
     bias = node.optional(3)
+    if o.rows is not None:
+        scaled = finish_hybrid(node, sums, o.rows, weight_scales(node, 1))
+        return finish_float(node, scaled, bias, node.element())
     if o.element.is_float:
         return finish_float(node, sums, bias, node.element())
     from iree_frontend_tf.tflite.fixed_point import quantize_multiplier
