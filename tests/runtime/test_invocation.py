@@ -48,7 +48,8 @@ def test_lists_and_buffers(add: LoadedModule, x: object) -> None:
 
 
 def test_dlpack_without_copies(dynamic: LoadedModule) -> None:
-    torch = pytest.importorskip("torch")
+    import torch
+
     result = dynamic.main(torch.from_numpy(X), torch.from_numpy(np.repeat(Y, 2))[::2])
     np.testing.assert_array_equal(result, SUM + 1)
     with pytest.raises(InvocationError, match=r"'x'.*detach"):
@@ -169,7 +170,8 @@ def test_numbers_that_do_not_fit(tmp_path: Path) -> None:
 
 def test_types_without_ml_dtypes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without ml_dtypes a bf16 result is a view that DLPack consumers take."""
-    torch = pytest.importorskip("torch")
+    import torch
+
     module = iree_core.load(
         support.write(tmp_path / "m.vmfb", support.copy_program("bf16", 3)), "local-sync"
     )
