@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 PROGRAM = """
 import os
 os.environ["TF_CPP_MIN_LOG_LEVEL"], os.environ["KERAS_BACKEND"] = "3", "tensorflow"
@@ -49,6 +51,7 @@ assert not [name for name in sys.modules if name.startswith(("torch_mlir", "llvm
 """
 
 
+@pytest.mark.slow
 def test_objects_of_the_users_program() -> None:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=300

@@ -12,6 +12,8 @@ import tensorflow as tf
 
 from .errors import ExportError
 
+_DEFAULT = "serving_default"
+
 
 @dataclass(frozen=True)
 class Function:
@@ -63,30 +65,40 @@ def _from_saved_model(path: Path) -> list[Function]:
             "model", f"TensorFlow cannot load {path.name}: {_first_line(error)}"
         ) from error
     signatures = getattr(loaded, "signatures", {})
-    functions = [f for name, value in signatures.items() for f in _from_function(name, value)]
-    for name in _own_functions(graphs[0]) if graphs else ():
+    wrapped = _wrapped(graphs[0]) if graphs else {}
+    functions: list[Function] = []
+    known: set[str] = set()
+    for name, value in sorted(signatures.items(), key=lambda pair: pair[0] != _DEFAULT):
+        inner = wrapped.get(name, set())
+        if not inner or not inner <= known:  # Keras gives its one function two names
+            functions += _from_function(name, value)
+        known |= inner
+    for name in _own_functions(graphs[0], known) if graphs else ():
         functions += _from_function(name, getattr(loaded, name))
     return [replace(f, owner=loaded) for f in _some(functions, path.name)]
 
 
-def _own_functions(graph: Any) -> list[str]:
+def _wrapped(graph: Any) -> dict[str, set[str]]:
+    """Return the names of the traces that each signature calls."""
+    nodes = graph.object_graph_def.nodes
+    library = {f.signature.name: f for f in graph.graph_def.library.function}
+    found: dict[str, set[str]] = {}
+    for child in nodes[0].children if nodes else ():
+        for entry in nodes[child.node_id].children if child.local_name == "signatures" else ():
+            name = nodes[entry.node_id].bare_concrete_function.concrete_function_name
+            calls = library[name].node_def if name in library else ()
+            found[entry.local_name] = {n.attr["f"].func.name for n in calls if "f" in n.attr}
+    return found
+
+
+def _own_functions(graph: Any, wrapped: set[str]) -> list[str]:
     """Return the names of the root object's functions that no signature stands for."""
     nodes = graph.object_graph_def.nodes
-    children = {child.local_name: nodes[child.node_id] for child in nodes[0].children}
-    wrapped: set[str] = set()
-    if "signatures" in children:
-        wrappers = {
-            nodes[child.node_id].bare_concrete_function.concrete_function_name
-            for child in children["signatures"].children
-        }
-        for function in graph.graph_def.library.function:
-            if function.signature.name in wrappers:
-                wrapped |= {node.attr["f"].func.name for node in function.node_def}
     return [
-        name
-        for name, node in children.items()
-        if node.WhichOneof("kind") == "function"
-        and not wrapped & set(node.function.concrete_functions)
+        child.local_name
+        for child in (nodes[0].children if nodes else ())
+        if nodes[child.node_id].WhichOneof("kind") == "function"
+        and not wrapped & set(nodes[child.node_id].function.concrete_functions)
     ]
 
 
