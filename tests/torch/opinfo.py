@@ -1,6 +1,6 @@
 """Runs PyTorch's own operator database (OpInfo) through the compiler.
 
-    python tests/torch/opinfo.py [--jobs 2] [--update] [NAME ...]
+    python -m tests.torch.opinfo [--jobs 2] [--update] [NAME ...]
 
 Every operator runs in a process of its own, with a time limit; its first samples in float32 are
 compiled together as one program and compared with eager PyTorch. ``--update`` adds what passes to

@@ -67,7 +67,9 @@ def test_arguments_that_forward_changes_are_changed() -> None:
     assert x.tolist() == [2.0] * 4
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+@pytest.mark.parametrize(
+    "dtype", [torch.bfloat16, pytest.param(torch.float64, marks=pytest.mark.slow)]
+)
 def test_other_float_types(dtype: torch.dtype) -> None:
     model, x = mlp().to(dtype), torch.randn(4, 16, dtype=dtype)
     program = iree_frontend_torch.export(model, x, **TARGET)

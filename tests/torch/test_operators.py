@@ -84,9 +84,13 @@ def transforms(x: torch.Tensor) -> list[Any]:
     return [found.real, found.imag, found.abs(), torch.fft.irfft2(torch.fft.rfft2(image), (2, 3))]
 
 
-CASES: list[tuple[Callable[[torch.Tensor], Sequence[Any]], torch.Tensor]] = [
-    (selections, X), (writes, X), (comparisons, X), (pools, X), (factorisations, SQUARE),
-    (special, POSITIVE), (transforms, X),
+SLOW = (factorisations, special, transforms)
+CASES = [
+    pytest.param(function, x, marks=[pytest.mark.slow] if function in SLOW else [])
+    for function, x in (
+        (selections, X), (writes, X), (comparisons, X), (pools, X), (factorisations, SQUARE),
+        (special, POSITIVE), (transforms, X),
+    )
 ]  # fmt: skip
 
 

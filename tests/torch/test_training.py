@@ -38,7 +38,7 @@ OPTIMIZERS: dict[str, Callable[[Parameters], torch.optim.Optimizer]] = {
 }
 
 
-QUICK = [(mlp, "sgd"), (mlp, "adam"), (cnn, "momentum")]
+QUICK = [(mlp, "adam"), (cnn, "momentum")]
 CASES = [
     pytest.param(b, o, marks=[] if (b, o) in QUICK else [pytest.mark.slow])
     for b in (mlp, cnn)
