@@ -95,6 +95,16 @@ class Operations(tf.Module):
         return mapped, switched
 
 
+class Unsupported(tf.Module):
+    """Operations that have no lowering for dynamic sizes."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 8])])
+    def __call__(self, x):
+        with tf.name_scope("shift"):
+            x = tf.roll(x, 2, 1, name="twice")
+        return tf.math.cumprod(x, 1)
+
+
 class Training(tf.Module):
     """A whole training step: batch normalisation, Adam, a loss of labels."""
 
@@ -171,6 +181,7 @@ MODELS: dict[str, Callable[[], tuple[Any, list[Call]]]] = {
             )
         ],
     ),
+    "unsupported": lambda: (Unsupported(), []),
     "training": lambda: (Training(), _training_calls()),
     "recurrent.keras": lambda: (
         recurrent(),

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import iree_core as iree
-from iree_core.errors import ImportModelError, UsageError
+from iree_core.errors import ImportModelError, UnsupportedOperatorError, UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
 TOLERANCE = 2e-5
@@ -115,3 +115,10 @@ def test_damaged_model_is_one_error(tmp_path: Path) -> None:
     (folder / "saved_model.pb").write_bytes(b"\x08\x01garbage")
     with pytest.raises(ImportModelError, match="TensorFlow cannot load model"):
         iree.compile(folder)
+
+
+def test_operations_without_lowering_are_named_with_their_place(tmp_path: Path) -> None:
+    make(tmp_path, "unsupported")
+    message = r"2 kinds of operations.*\[1\] Roll \(shift/twice\).*\[2\] Cumprod \(Cumprod\)"
+    with pytest.raises(UnsupportedOperatorError, match=message):
+        iree.compile(tmp_path / "unsupported")

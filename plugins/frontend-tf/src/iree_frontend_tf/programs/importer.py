@@ -61,12 +61,14 @@ def import_program(folder: Path, context: ir.Context) -> ImportedModel:
                 variable.declare(target)
         for function in index["functions"]:
             path = folder / function["module"]
-            module = _read(path, context, function["name"], parameters)
+            module = _read(path, context, function, parameters)
             _Function(function, variables).move(module, target)
     return ImportedModel(target, parameters)
 
 
-def _read(path: Path, context: ir.Context, name: str, parameters: ParameterStore) -> ir.Module:
+def _read(
+    path: Path, context: ir.Context, function: Mapping[str, Any], parameters: ParameterStore
+) -> ir.Module:
     """Return a function's module with no operation of the ``tf`` dialect left.
 
     Raises:
@@ -74,9 +76,9 @@ def _read(path: Path, context: ir.Context, name: str, parameters: ParameterStore
     """
     context.allow_unregistered_dialects = True
     try:
-        module = parse_module(path.read_bytes(), context, name)
+        module = parse_module(path.read_bytes(), context, function["name"])
         run_pipeline(module, f"builtin.module({_PLAIN_SHAPES})")
-        leftovers.lower(module, parameters)
+        leftovers.lower(module, parameters, function["places"])
     finally:
         context.allow_unregistered_dialects = False
     broadcasts.resolve(module)

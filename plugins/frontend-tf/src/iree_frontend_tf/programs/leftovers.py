@@ -65,8 +65,12 @@ class _Rule:
     operands: Callable[[list[Value], ConstantPool], list[Value]] = lambda values, _: values
 
 
-def lower(module: ir.Module, parameters: ParameterStore) -> None:
+def lower(
+    module: ir.Module, parameters: ParameterStore, places: Mapping[str, Sequence[str]]
+) -> None:
     """Replace all operations of the ``tf`` dialect in ``module``.
+
+    ``places`` names the nodes of every kind of operation, for the error message.
 
     Raises:
         UnsupportedOperatorError: naming all that have no lowering.
@@ -88,10 +92,12 @@ def lower(module: ir.Module, parameters: ParameterStore) -> None:
         try:
             _replace(op, parameters)
         except Unsupported as problem:
-            problems[f"{_name(op)}: {problem.reason}"] = None
+            nodes = ", ".join(places.get(_name(op), ())) or "made by TensorFlow"
+            problems[f"{_name(op)} ({nodes}): {problem.reason}"] = None
     if problems:
+        count = len(problems)
         raise UnsupportedOperatorError(
-            f"{len(problems)} kinds of operations cannot be compiled. "
+            f"{count} kind{'s' if count > 1 else ''} of operations cannot be compiled. "
             + " ".join(f"[{n}] {problem}." for n, problem in enumerate(problems, 1)),
             hint="Static shapes (a tf.TensorSpec without None) have more lowerings.",
         )

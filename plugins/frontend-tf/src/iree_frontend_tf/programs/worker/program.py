@@ -78,8 +78,9 @@ def _numbers(imported: Imported, concrete: Any, variables: _Variables) -> list[i
 
 def _lower_entry(folder: Path, entry: dict[str, Any], variables: list[dict[str, Any]]) -> None:
     path, results = folder / entry["module"], entry["results"]
-    places = entry.pop("places")
-    lowered = lower(path.read_text(), len(results), entry["constants"], entry["name"], places)
+    lowered = lower(
+        path.read_text(), len(results), entry["constants"], entry["name"], entry["places"]
+    )
     path.write_text(lowered.text)
     for result, shape in zip(results, lowered.shapes, strict=True):
         result["dims"] = signature.dims_of(result["name"], shape, entry["batched"])
