@@ -6,9 +6,9 @@
 calls, milliseconds of all of them, their part of the whole, GFLOP/s and the part of the
 multiply-add peak, GB/s and the part of the memory's bandwidth, and the part of the roofline: the
 least time that arithmetic and memory allow, over the time taken. Peak (of float32) and bandwidth
-are measured here, before and after. Bytes are those of operands and results, each once; what the caches still hold
-is read faster than from memory, so parts above 100 % are no error. A loop on tensors (``scf``)
-is not counted as arithmetic.
+are measured here, before and after. Bytes are those of operands and results, each once; what the
+caches still hold is read faster than from memory, so parts above 100 % are no error. A loop on
+tensors (``scf``) is not counted as arithmetic.
 """
 
 from __future__ import annotations
