@@ -13,25 +13,45 @@ from iree_core.lowering import index
 from iree_core.lowering.index import Dim
 
 _PREFIX = "chlo.broadcast_"
+_IOTA = "stablehlo.dynamic_iota"
 _OF_CHLO = ("next_after", "polygamma", "zeta")
 _DYNAMIC = ir.ShapedType.get_dynamic_size()
 
 
 def resolve(module: ir.Module) -> None:
-    """Replace every such operation that has an operand of dynamic size."""
+    """Replace every such operation that has an operand of dynamic size.
+
+    Counting (``dynamic_iota``) takes its sizes as integers then, or from its static type.
+    """
     found: list[ir.Operation] = []
 
     def visit(op: ir.OpView) -> ir.WalkResult:
         operation = op.operation
-        if operation.name.startswith(_PREFIX) and _is_dynamic(operation):
+        dynamic = operation.name.startswith(_PREFIX) and _is_dynamic(operation)
+        if dynamic or operation.name == _IOTA:
             found.append(operation)
         return ir.WalkResult.ADVANCE
 
     module.operation.walk(visit)
     for op in found:
         with ir.InsertionPoint(op), op.location, index.sharing():
-            op.results[0].replace_all_uses_with(_explicit(op))
+            made = _counted(op) if op.name == _IOTA else _explicit(op)
+            op.results[0].replace_all_uses_with(made)
         op.erase()
+
+
+def _counted(op: ir.Operation) -> ir.Value:
+    kind, sizes = ir.RankedTensorType(op.results[0].type), op.operands[0]
+    attributes = {"iota_dimension": op.attributes["iota_dimension"]}
+    if kind.has_static_shape:
+        return ir.Operation.create("stablehlo.iota", results=[kind], attributes=attributes).result
+    shape = ir.RankedTensorType(sizes.type)
+    if isinstance(shape.element_type, ir.IndexType):
+        integers = ir.RankedTensorType.get(shape.shape, ir.IntegerType.get_signless(64))
+        sizes = ir.Operation.create("arith.index_cast", results=[integers], operands=[sizes]).result
+    return ir.Operation.create(
+        _IOTA, results=[kind], operands=[sizes], attributes=attributes
+    ).result
 
 
 def _is_dynamic(op: ir.Operation) -> bool:
