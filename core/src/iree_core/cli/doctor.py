@@ -17,8 +17,11 @@ import click
 
 from iree_core import __version__
 from iree_core.cache import default_folder
-from iree_core.errors import IreeError
+from iree_core.errors import DeviceError, IreeError
 from iree_core.plugins import installed
+
+
+_NONE = "none on this machine"
 
 
 @dataclass(frozen=True)
@@ -93,13 +96,22 @@ def _plugins() -> Iterator[Finding]:
 
 
 def _devices() -> Iterator[Finding]:
+    """A machine need not have a device for every driver, but it needs one."""
+    found = False
     for name in installed().names("driver"):
-        yield _try(f"devices of {name}", partial(_found, name))
+        finding = _try(f"devices of {name}", partial(_found, name))
+        found |= finding.good and not finding.found.startswith(_NONE)
+        yield finding
+    if not found:
+        yield Finding(False, "devices", "none of any driver, so nothing can run")
 
 
 def _found(name: str) -> str:
-    devices = installed().driver(name).query_devices()
-    return ", ".join(device.description for device in devices) or "none on this machine"
+    try:
+        devices = installed().driver(name).query_devices()
+    except DeviceError as error:
+        return f"{_NONE}: {error}"
+    return ", ".join(device.description for device in devices) or _NONE
 
 
 def _folders() -> Iterator[Finding]:
