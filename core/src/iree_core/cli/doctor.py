@@ -20,7 +20,6 @@ from iree_core.cache import default_folder
 from iree_core.errors import DeviceError, IreeError
 from iree_core.plugins import installed
 
-
 _NONE = "none on this machine"
 
 
