@@ -55,17 +55,32 @@ class Combiner:
 
     def join(self, a: ir.Value, b: ir.Value) -> ir.Value:
         """Emit the combination of two scalars or two vectors."""
-        return ir.Operation.create(self.op, results=[a.type], operands=[a, b]).result
+        return _of_any_zero(ir.Operation.create(self.op, results=[a.type], operands=[a, b]).result)
 
     def across(self, value: ir.Value) -> ir.Value:
         """Emit the combination of all lanes of a vector."""
         kind = ir.Attribute.parse(f"#vector.kind<{self.kind}>")
-        fast = ir.Attribute.parse("#arith.fastmath<reassoc>")
+        fast = ir.Attribute.parse("#arith.fastmath<reassoc,nsz>")
         floats = isinstance(value.type.element_type, ir.FloatType)
         # Without reassoc a sum of lanes is a chain of scalar additions.
         return vector.ReductionOp(
             value.type.element_type, kind, value, fastmath=fast if floats else None
         ).result
+
+
+def _of_any_zero(value: ir.Value) -> ir.Value:
+    """Let a largest or smallest value be a zero of either sign.
+
+    Which of several zeros a reduction finds depends on its order anyhow, and telling them apart
+    takes as long as all the rest.
+    """
+    owner = value.owner
+    if not isinstance(owner, ir.Block) and owner.operation.name in (
+        "arith.maximumf",
+        "arith.minimumf",
+    ):
+        owner.operation.attributes["fastmath"] = ir.Attribute.parse("#arith.fastmath<nsz>")
+    return value
 
 
 _KINDS = {
@@ -148,7 +163,7 @@ def emit_inline(
             with evaluator.scope():
                 inputs = input_values(evaluator, op, loops, lane)
                 results = evaluator.body(op, loops, [*inputs, *carried], lane)
-                return [widened(r) for r in results]
+                return [widened(_of_any_zero(r)) for r in results]
         first, step = (share.first, share.step) if share and len(dims) == 1 else (0, 1)
 
         def body(i: Scalar, inner: list[ir.Value]) -> list[ir.Value]:
@@ -226,6 +241,7 @@ def emit_along_lanes(
         with evaluator.scope():
             inputs = [builder.splat(v, width) for v in input_values(evaluator, op, loops, lane)]
             results = evaluator.body(op, loops, [*inputs, *carried], lane)
+            results = [_of_any_zero(r) for r in results]
         if mask is None:
             return results
         return [

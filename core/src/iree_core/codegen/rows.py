@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 from iree_core.codegen.builder import Buffer, Index, Lane, NotScheduled, Scalar, element_bits
 from iree_core.codegen.dispatch import Dispatch, Size, as_expr
@@ -25,6 +26,7 @@ from iree_core.codegen.reduction import (
 )
 from iree_core.codegen.trace import trace_dims
 from iree_core.codegen.traits import (
+    generics,
     has_complex,
     is_expensive,
     reductions,
@@ -37,6 +39,7 @@ from iree_core.ir import ir, memref
 
 _ROW_UNKNOWN = 256
 _UNROLL = 4
+_LEAST_BLOCKS = 8
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,8 @@ def build_rows(dispatch: Dispatch, cpu: CpuModel) -> Kernel:
     """
     plan = plan_rows(dispatch)
     width = cpu.lanes(widest_bits(dispatch))
+    if not plan.along:
+        width *= _vectors_of_columns(dispatch, plan, width, cpu.vector_registers // 2)
     kept = _kept(dispatch, plan) if plan.along else []
     scratch = _scratch(dispatch, plan, kept)
     rows = _product(plan.rows[:-1] if not plan.along else plan.rows)
@@ -78,6 +83,22 @@ def build_rows(dispatch: Dispatch, cpu: CpuModel) -> Kernel:
         _Rows(frame, dispatch, plan, kept, width).emit()
 
     return make_kernel(dispatch, "rows", rows, fill, scratch=scratch, grain=grain)
+
+
+def _vectors_of_columns(dispatch: Dispatch, plan: RowPlan, width: int, most: int) -> int:
+    """Return how many vectors of neighbouring columns are reduced together.
+
+    Each step down the columns then reads a longer piece of memory and has several independent
+    sums, up to ``most`` vectors of them; but some work items must be left for the threads.
+    """
+    *outer, last = plan.rows
+    if not isinstance(last, int):
+        return 1
+    vectors = 2 if any(is_expensive(op) for op in generics(dispatch)) else most
+    others = prod(n for n in outer if isinstance(n, int))
+    while vectors > 1 and others * last < vectors * width * _LEAST_BLOCKS:
+        vectors //= 2
+    return vectors
 
 
 class _Rows:

@@ -15,7 +15,14 @@ from iree_core.codegen.dispatch import Dispatch, as_expr
 from iree_core.codegen.frame import Frame, item_grain, make_kernel
 from iree_core.codegen.kernel import CpuModel, Kernel
 from iree_core.codegen.trace import trace_dims
-from iree_core.codegen.traits import has_complex, reductions, total_cost, widest_bits
+from iree_core.codegen.traits import (
+    body_operations,
+    generics,
+    has_complex,
+    reductions,
+    total_cost,
+    widest_bits,
+)
 from iree_core.expr import const
 from iree_core.ir import ir, vector
 
@@ -31,6 +38,8 @@ def build_transposition(dispatch: Dispatch, cpu: CpuModel) -> Kernel:
     """
     if len(dispatch.results) != 1 or reductions(dispatch) or has_complex(dispatch):
         raise NotScheduled("not one elementwise result")
+    if any("tensor.extract" in body_operations(op) for op in generics(dispatch)):
+        raise NotScheduled("read at computed places")
     result, sizes = dispatch.results[0], dispatch.result_sizes[0]
     across = _contiguous_dim(dispatch, result)
     rank = len(sizes)
