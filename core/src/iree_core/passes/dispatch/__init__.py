@@ -2,8 +2,7 @@
 
 The module comes in the form of ``globalopt.canonical``. ``structure`` and ``graph`` describe
 operations; ``grouping`` and ``inlining`` decide what is fused; ``outline`` moves groups
-into functions; ``collapse_loops`` gives them fewer loops and ``reciprocals`` fewer divisions;
-``deduplicate`` merges equal ones.
+into functions; ``collapse_loops`` gives them fewer loops; ``deduplicate`` merges equal ones.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from __future__ import annotations
 from iree_core.passes.dispatch.collapse_loops import CollapseLoops
 from iree_core.passes.dispatch.deduplicate import DeduplicateDispatches
 from iree_core.passes.dispatch.outline import CreateDispatches
-from iree_core.passes.dispatch.reciprocals import MultiplyByReciprocals
 from iree_core.passes.manager import MlirPipeline, Pass
 from iree_core.passes.state import CompilationState
 
@@ -21,7 +19,6 @@ def passes(state: CompilationState) -> list[Pass]:
     return [
         CreateDispatches(),
         CollapseLoops(),
-        MultiplyByReciprocals(),
         MlirPipeline("clean-up", "builtin.module(canonicalize,cse)"),
         DeduplicateDispatches(),
     ]
