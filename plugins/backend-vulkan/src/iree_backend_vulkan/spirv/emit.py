@@ -84,6 +84,10 @@ class Emitter:
         """Say which id a value has."""
         self._values[value] = made
 
+    def result(self, op: ir.OpView, made: int) -> None:
+        """Say which id the first result of an operation has."""
+        self.set(op.results[0], made)
+
     def view(self, value: ir.Value) -> View:
         """Return the view of a memref."""
         try:
