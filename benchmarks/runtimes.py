@@ -13,6 +13,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -43,9 +44,12 @@ class Ours(Runtime):
 
     name = "iree (this project)"
 
+    target = "llvm-cpu"
+
     def build(self, model: Path, folder: Path) -> Path:
-        out = folder / f"{model.stem}.ours.vmfb"
-        command = [tool("iree"), "compile", str(model), "-o", str(out)]
+        out = folder / f"{model.stem}.ours.{self.target}.vmfb"
+        command = [tool("iree"), "compile", str(model), "-o", str(out), f"--target={self.target}"]
+        command.append("--no-reuse")  # a first compilation, as for the others
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         return out
 
@@ -109,9 +113,80 @@ class Iree(Runtime):
         def call() -> Sequence[np.ndarray]:
             result = function(*arrays)
             results = result if isinstance(result, list | tuple) else [result]
-            return [np.asarray(r) for r in results]
+            return [self.on_host(r) for r in results]
 
         return call
+
+    def on_host(self, array: Any) -> np.ndarray:
+        """Return a result as an array."""
+        return np.asarray(array)
+
+
+class OursVulkan(Ours):
+    """This project on the first Vulkan device, default options."""
+
+    name = "iree (this project), Vulkan"
+    target = "vulkan"
+
+    def prepare(self, threads: int) -> None:
+        import iree_core.runtime_api  # noqa: F401
+        from iree_core.hal.registry import open_device
+
+        self.device = open_device("vulkan")
+
+    def load(self, built: Path, threads: int, inputs: Inputs) -> Call:
+        call = super().load(built, threads, inputs)
+        # Results are on the device, where work may still go on.
+        return lambda: [np.asarray(result) for result in call()]
+
+
+class IreeVulkan(Iree):
+    """IREE on the first Vulkan device, for its default target."""
+
+    name = "IREE 3.13, Vulkan"
+    # It has no 64-bit integers on that target; only models with inputs of tokens need them.
+    tokens = ("bert", "gpt2", "t5")
+
+    def build(self, model: Path, folder: Path) -> Path:
+        out = folder / f"{model.stem}.iree-vulkan.vmfb"
+        imported = folder / f"{model.stem}.iree-vulkan.mlir"
+        subprocess.run([tool("iree-import-onnx"), str(model), "-o", str(imported)], check=True)
+        flags = ["--iree-hal-target-device=vulkan"]
+        if model.stem in self.tokens:
+            flags.append("--iree-input-demote-i64-to-i32")
+        subprocess.run([tool("iree-compile"), str(imported), "-o", str(out), *flags], check=True)
+        imported.unlink()
+        return out
+
+    def prepare(self, threads: int) -> None:
+        from iree import runtime
+
+        self.config = runtime.Config("vulkan")
+
+    def load(self, built: Path, threads: int, inputs: Inputs) -> Call:
+        if built.name.split(".")[0] in self.tokens:
+            inputs = {
+                name: array.astype(np.int32) if array.dtype == np.int64 else array
+                for name, array in inputs.items()
+            }
+        return super().load(built, threads, inputs)
+
+    def on_host(self, array: Any) -> np.ndarray:
+        # Its own to_host() gives Vulkan a pointer that is not aligned as Vulkan demands.
+        from iree import runtime
+
+        view, device = array._buffer_view, array._device
+        source = view.get_buffer()
+        staging = device.allocator.allocate_buffer(
+            int(runtime.MemoryType.HOST_LOCAL | runtime.MemoryType.DEVICE_VISIBLE),
+            int(runtime.BufferUsage.TRANSFER_TARGET | runtime.BufferUsage.MAPPING_SCOPED),
+            source.byte_length(),
+        )
+        done = device.create_semaphore(0)
+        before, after = (runtime.HalFence.create_at(done, value) for value in (0, 1))
+        device.queue_copy(source, staging, wait_semaphores=before, signal_semaphores=after)
+        after.wait()
+        return staging.map().asarray(view.shape, array.dtype)
 
 
 class OnnxRuntime(Runtime):
@@ -164,6 +239,7 @@ class OpenVino(Runtime):
 
 RUNTIMES: dict[str, type[Runtime]] = {
     "ours": Ours, "iree": Iree, "ort": OnnxRuntime, "openvino": OpenVino,
+    "vulkan": OursVulkan, "iree-vulkan": IreeVulkan,
 }  # fmt: skip
 
 

@@ -22,15 +22,24 @@ from iree_core.plugins import installed
 
 if TYPE_CHECKING:
     from iree_core.compiler_service import CompiledModule
+    from iree_core.plugins import PluginInfo
 
 _CHUNK = 1 << 20
 _DEFAULT_LIMIT = 8 << 30
 
 
-def default_folder() -> Path:
-    """Return the folder for cached modules: ``$XDG_CACHE_HOME/iree/modules``."""
+def user_folder(kind: str) -> Path:
+    """Return the folder where this user's things of a kind are cached.
+
+    ``$XDG_CACHE_HOME/iree/modules`` for ``modules``.
+    """
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "iree" / "modules"
+    return Path(base) / "iree" / kind
+
+
+def default_folder() -> Path:
+    """Return the folder for cached modules."""
+    return user_folder("modules")
 
 
 @dataclass(frozen=True)
@@ -102,14 +111,34 @@ def content_key(
         "target": target,
         "machine": _machine(),
         "options": {key: str(value) for key, value in options.items()},
+        **code_facts(installed().infos()),
+    }
+    return digest_of(facts)
+
+
+def digest_of(facts: Mapping[str, object]) -> str:
+    """Return a hexadecimal SHA-256 of facts that JSON can hold."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def code_facts(plugins: Iterable[PluginInfo]) -> dict[str, object]:
+    """Return what tells one state of our code from another: the core and these plugins.
+
+    Versions, and a digest of the source files: an editable install must not serve stale results.
+    """
+    plugins = list(plugins)
+    packages = {"iree_core"} | {
+        info.entry_point.module.partition(".")[0]
+        for info in plugins
+        if info.entry_point is not None
+    }
+    return {
         "core": __version__,
         "plugins": sorted(
-            f"{info.role}:{info.name}={info.distribution} {info.version}"
-            for info in installed().infos()
+            f"{info.role}:{info.name}={info.distribution} {info.version}" for info in plugins
         ),
-        "sources": _sources(),
+        "sources": _sources(packages),
     }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def _digest(path: Path) -> str:
@@ -144,15 +173,10 @@ def _machine() -> str:
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()
 
 
-def _sources() -> str:
-    """Return a digest of our installed code: an editable install must not serve stale modules."""
+def _sources(packages: Iterable[str]) -> str:
+    """Return a digest of names, sizes and times of the packages' source files."""
     from importlib.util import find_spec
 
-    packages: Iterable[str] = {"iree_core"} | {
-        info.entry_point.module.partition(".")[0]
-        for info in installed().infos()
-        if info.entry_point is not None
-    }
     digest = hashlib.sha256()
     for package in sorted(packages):
         spec = find_spec(package)

@@ -6,6 +6,7 @@ error. It may die of MLIR or LLVM; the process that asked lives on.
 
 from __future__ import annotations
 
+import resource
 import sys
 import time
 import traceback
@@ -62,6 +63,7 @@ def compile_model(request: CompileRequest, progress: Callable[[Progress], None])
     backend, target = choose_target(request.target, plugins)
     frontend = choose_frontend(request, plugins)
     model = import_model(request, frontend, plugins, progress)
+    imported = time.perf_counter()
     state = CompilationState(
         parameters=model.parameters,
         target=target,
@@ -71,8 +73,10 @@ def compile_model(request: CompileRequest, progress: Callable[[Progress], None])
         reproducer_dir=request.workdir,
     )
     state.report.extend(model.notes)
+    state.timings["import"] = imported - started
     operations = run_phases(model.module, state, phases, plugins)
     progress(Progress("write"))
+    lowered = time.perf_counter()
     if request.options.compile_to is None:
         used: set[tuple[Role, str | None]] = {("backend", backend.name), ("frontend", frontend)}
         _write_module(request, state, _versions(plugins, used))
@@ -80,7 +84,9 @@ def compile_model(request: CompileRequest, progress: Callable[[Progress], None])
         request.output.write_text(_to_text(model.module, state))
         if request.save_parameters is not None:
             save_safetensors(request.save_parameters, state.parameters)
-    return _report(state, request, operations, time.perf_counter() - started)
+    finished = time.perf_counter()
+    state.timings["write"] = finished - lowered
+    return _report(state, request, operations, finished - started)
 
 
 def _phases(request: CompileRequest) -> list[str]:
@@ -370,12 +376,23 @@ def _report(
         operations=operations,
         dispatches=_count_dispatches(state),
         kernels=len(state.kernels),
+        reused=state.reused,
         fallbacks=list(state.fallbacks),
         notes=list(state.report),
         seconds=seconds,
         timings=dict(state.timings),
+        dispatch_seconds=dict(state.dispatch_seconds),
+        peak_bytes=_peak_bytes(),
         nbytes=request.output.stat().st_size,
     )
+
+
+def _peak_bytes() -> tuple[int, int]:
+    """Return the resident memory of this process at its largest, and of its largest child."""
+    of = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    unit = 1 if sys.platform == "darwin" else 1024
+    own, child = (resource.getrusage(who).ru_maxrss * unit for who in of)
+    return own, child
 
 
 if __name__ == "__main__":

@@ -68,10 +68,13 @@ class CompileReport:
         target: the resolved target.
         operations: operations of the model after the ``input`` phase.
         dispatches, kernels: dispatches called, and distinct ones compiled.
+        reused: how many of the distinct ones an earlier compilation had made.
         fallbacks: dispatches off the fast path: which, where, why.
         notes: anything else the user should know.
         seconds: wall-clock time in the worker.
-        timings: seconds by ``phase/pass``.
+        timings: seconds by ``phase/pass``; also ``import`` and ``write``.
+        dispatch_seconds: seconds that a child process took for each dispatch it compiled.
+        peak_bytes: memory of the worker at its largest, and of its largest child.
         nbytes: size of the module file.
     """
 
@@ -79,10 +82,13 @@ class CompileReport:
     operations: int
     dispatches: int
     kernels: int
+    reused: int = 0
     fallbacks: list[Note] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
     seconds: float = 0.0
     timings: dict[str, float] = field(default_factory=dict)
+    dispatch_seconds: dict[str, float] = field(default_factory=dict)
+    peak_bytes: tuple[int, int] = (0, 0)
     nbytes: int = 0
 
     def summary(self, *, name_fallbacks: bool = True) -> str:
@@ -96,6 +102,8 @@ class CompileReport:
             shown = "; ".join(str(note) for note in self.fallbacks[:3])
             more = len(self.fallbacks) - 3
             line += f" (not: {shown}{f'; and {more} more' if more > 0 else ''})"
+        if self.reused:
+            line += f", {self.reused} compiled before"
         return f"{line}, {self.seconds:.1f} s, {format_size(self.nbytes)}"
 
 
@@ -148,6 +156,7 @@ def compile(
     opt_level: int = 3,
     fallback: FallbackPolicy = "warn",
     embed_ir: EmbedPolicy = "auto",
+    reuse: bool = True,
     compile_to: str | None = None,
     from_phase: str | None = None,
     dump_dir: str | os.PathLike[str] | None = None,
@@ -172,6 +181,8 @@ def compile(
             in the report) or ``allow`` (count it).
         embed_ir: whether the module carries a portable copy of its IR, from which it can be
             compiled again for another target: ``on``, ``off``, or ``auto`` (where it is small).
+        reuse: take dispatches that an earlier compilation for the same target left in this user's
+            cache (``$XDG_CACHE_HOME/iree/dispatches``), and leave the new ones there.
         compile_to: stop after this phase; the result is then MLIR text.
         from_phase: start with this phase, for MLIR that an earlier run printed.
         dump_dir: write the IR after every pass into this folder.
@@ -199,6 +210,7 @@ def compile(
         dump_dir=Path(dump_dir).resolve() if dump_dir is not None else None,
         fallback=fallback,
         embed_ir=embed_ir,
+        reuse=reuse,
         threads=threads,
         timeout=timeout,
     )

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from iree_core.cli.options import compile_arguments, compile_options
+from iree_core.cli.profile import compile_profile
 from iree_core.cli.progress import ProgressDisplay
 from iree_core.compiler_service import CompiledModule, compile
 from iree_core.errors import UsageError
@@ -21,12 +22,14 @@ from iree_core.errors import UsageError
 @click.option("--compile-to", metavar="PHASE", help="Stop after a phase and print the IR.")
 @click.option("--from-phase", metavar="PHASE", help="Start with a phase, from printed IR.")
 @click.option("--threads", type=click.IntRange(min=0), default=0, help="Compiler processes.")
+@click.option("--profile", is_flag=True, help="Print where time and memory of compiling went.")
 def compile_command(
     model: Path,
     output: Path | None,
     compile_to: str | None,
     from_phase: str | None,
     threads: int,
+    profile: bool,
     **options: Any,
 ) -> None:
     """Compile MODEL to a module file (or to MLIR, with --compile-to).
@@ -48,6 +51,8 @@ def compile_command(
         sys.stdout.write(module.path.read_text())
     elif compile_to is None:
         print(f"{output}: {module.report.summary(name_fallbacks=False)}")
+    if profile:
+        print(compile_profile(module.report), file=sys.stderr)
 
 
 @click.command("import", short_help="Print a model as MLIR.")

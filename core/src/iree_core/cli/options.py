@@ -55,6 +55,11 @@ def compile_options(function: _F) -> _F:
                 help="Keep the IR in the module, for other targets.  [default: where small]",
             ),
             click.option(
+                "--reuse/--no-reuse",
+                default=True,
+                help="Take dispatches that were compiled before.  [default: reuse]",
+            ),
+            click.option(
                 "--dump-dir",
                 type=click.Path(file_okay=False, path_type=Path),
                 help="Write the IR after every pass there.",
@@ -67,7 +72,10 @@ def compile_options(function: _F) -> _F:
 
 def compile_arguments(options: dict[str, Any]) -> dict[str, Any]:
     """Take the options of :func:`compile_options` out and return them for ``compile``."""
-    names = ("frontend", "parameters", "target", "opt_level", "fallback", "embed_ir", "dump_dir")
+    names = (
+        *("frontend", "parameters", "target", "opt_level", "fallback", "embed_ir", "reuse"),
+        "dump_dir",
+    )
     arguments = {name: options.pop(name) for name in names}
     arguments["frontend_options"] = pairs(options.pop("frontend_options"), "--frontend-option")
     return arguments

@@ -36,6 +36,7 @@ class CompileOptions:
         threads: processes that compile dispatches; 0 for one per processor.
         timeout: seconds the whole compilation may take.
         embed_ir: whether the module holds a portable copy of the IR; ``auto``: where it is small.
+        reuse: take dispatches that an earlier compilation left in the user's cache.
         dispatch_timeout: seconds one dispatch may take before it is retried or given up.
     """
 
@@ -47,6 +48,7 @@ class CompileOptions:
     threads: int = 0
     timeout: float = 3600.0
     embed_ir: EmbedPolicy = "auto"
+    reuse: bool = True
     dispatch_timeout: float = 120.0
 
 
@@ -96,10 +98,12 @@ class CompilationState:
         phase: name of the phase that is running; the pass manager's caller sets it.
         report: what the user should know at the end.
         fallbacks: the dispatches that left the fast path, where, and why.
-        timings: seconds by ``phase/pass``.
+        timings: seconds by ``phase/pass``; also ``import`` and ``write``.
+        dispatch_seconds: time in a child process by dispatch, for those that were compiled.
         reproducer_dir: where a failing pass leaves its input.
         constants: plan of the module's read-only data; filled by ``scheduling`` and ``vm``.
         kernels: compiled dispatches, in the order of the executable's entries.
+        reused: how many of them an earlier compilation made.
         entries: position in ``kernels`` by symbol name of the dispatch; dispatches whose text
             is equal share one.
         executable: all kernels, linked; filled by ``executables``.
@@ -116,9 +120,11 @@ class CompilationState:
     report: list[Note] = field(default_factory=list)
     fallbacks: list[Note] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
+    dispatch_seconds: dict[str, float] = field(default_factory=dict)
     reproducer_dir: Path | None = None
     constants: DataSection = field(init=False)
     kernels: list[CompiledDispatch] = field(default_factory=list)
+    reused: int = 0
     entries: dict[str, int] = field(default_factory=dict)
     executable: Executable | None = None
     program: Program | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,25 +14,43 @@ from iree_core.errors import CompileError
 from iree_core.interfaces import Executable
 from iree_core.ir import func, ir
 from iree_core.passes.diagnostics import describe_location
+from iree_core.passes.executables.kept import KeptDispatches
 from iree_core.passes.executables.pool import Failure, ForkPool
 from iree_core.passes.state import CompilationState, Note, Progress
 
 _DISPATCH = "flow.dispatch"
+# How the note of a kernel begins whose first schedule failed: it is tried again the next time.
+_AFTER_FAILURE = "general schedule, because "
 
 
 @dataclass(frozen=True)
 class DispatchJob:
-    """One dispatch to compile: its symbol, its MLIR text, where in the model it comes from."""
+    """One dispatch to compile.
+
+    Attributes:
+        name: its symbol.
+        text: its MLIR.
+        where: where in the model it comes from.
+        strategy: the schedule to ask for.
+    """
 
     name: str
     text: str
     where: str
     strategy: str = "auto"
 
+    @property
+    def anonymous(self) -> str:
+        """Return the text with a name that does not depend on the model."""
+        return self.text.replace(f"@{self.name}(", "@dispatch(", 1)
+
 
 @dataclass(frozen=True)
 class CompileDispatches:
     """Compile each dispatch once, in forked children, and link the binaries.
+
+    Dispatches that an earlier compilation left in :mod:`iree_core.passes.executables.kept` are
+    not compiled again, unless the options forbid that.
 
     Before, the module holds functions such as ::
 
@@ -53,7 +72,7 @@ class CompileDispatches:
         """
         strategy = "auto" if state.options.opt_level > 0 else "general"
         jobs = _distinct_jobs(module, state, strategy)
-        kernels = _compile(jobs, state)
+        kernels = _compile_or_reuse(jobs, state)
         for job, kernel in zip(jobs, kernels, strict=True):
             if kernel.kernel.note and strategy == "auto":
                 state.fallbacks.append(Note(job.name, job.where, kernel.kernel.note))
@@ -80,12 +99,11 @@ def _distinct_jobs(module: ir.Module, state: CompilationState, strategy: str) ->
         if not isinstance(op, func.FuncOp) or _DISPATCH not in op.attributes:
             continue
         name = op.sym_name.value
-        text = op.operation.get_asm(use_local_scope=True)
-        anonymous = text.replace(f"@{name}(", "@dispatch(", 1)
-        if anonymous not in positions:
-            positions[anonymous] = len(jobs)
-            jobs.append(DispatchJob(name, text, _where(op), strategy))
-        state.entries[name] = positions[anonymous]
+        job = DispatchJob(name, op.operation.get_asm(use_local_scope=True), _where(op), strategy)
+        if job.anonymous not in positions:
+            positions[job.anonymous] = len(jobs)
+            jobs.append(job)
+        state.entries[name] = positions[job.anonymous]
     return jobs
 
 
@@ -98,6 +116,28 @@ def _where(function: func.FuncOp) -> str:
     return ", ".join(list(dict.fromkeys(place for place in inner if place))[:3])
 
 
+def _compile_or_reuse(jobs: list[DispatchJob], state: CompilationState) -> list[CompiledDispatch]:
+    """Return every job's binary: one that an earlier compilation kept, or a new one."""
+    kept = KeptDispatches(state.target)
+    if not (state.options.reuse and kept.usable):
+        return _compile(jobs, state)
+    found = [kept.find(job.anonymous, job.strategy) for job in jobs]
+    missing = [job for job, dispatch in zip(jobs, found, strict=True) if dispatch is None]
+    state.reused = len(jobs) - len(missing)
+    if not missing:
+        return [dispatch for dispatch in found if dispatch is not None]
+    compiled = _compile(missing, state)
+    try:
+        for job, dispatch in zip(missing, compiled, strict=True):
+            if not dispatch.kernel.note.startswith(_AFTER_FAILURE):
+                kept.keep(job.anonymous, job.strategy, dispatch)
+        kept.trim()
+    except OSError as error:
+        state.note("compiled dispatches could not be kept for later", why=str(error.strerror))
+    new = iter(compiled)
+    return [next(new) if dispatch is None else dispatch for dispatch in found]
+
+
 def _compile(jobs: list[DispatchJob], state: CompilationState) -> list[CompiledDispatch]:
     outcomes = _run(jobs, state, "dispatches")
     failed = [i for i, outcome in enumerate(outcomes) if isinstance(outcome, Failure)]
@@ -108,7 +148,7 @@ def _compile(jobs: list[DispatchJob], state: CompilationState) -> list[CompiledD
             assert isinstance(first, Failure)
             outcomes[i] = second
             if not isinstance(second, Failure):
-                kernel = replace(second.kernel, note=f"general schedule, because {first.reason}")
+                kernel = replace(second.kernel, note=f"{_AFTER_FAILURE}{first.reason}")
                 outcomes[i] = replace(second, kernel=kernel)
     compiled = []
     for job, outcome in zip(jobs, outcomes, strict=True):
@@ -123,30 +163,34 @@ def _run(
 ) -> list[CompiledDispatch | Failure]:
     backend, target = state.backend, state.target
 
-    def work(job: DispatchJob) -> CompiledDispatch:
+    def work(job: DispatchJob) -> tuple[CompiledDispatch, float]:
+        started = time.perf_counter()
         reason = backend.supports(job.text, target)
         if reason is not None:
             raise CompileError(f"target {target.backend} does not support it: {reason}")
-        return backend.compile(job.text, target, strategy=job.strategy)
+        compiled = backend.compile(job.text, target, strategy=job.strategy)
+        return compiled, time.perf_counter() - started
 
     # The longest first, so that no processor idles at the end.
     order = sorted(range(len(jobs)), key=lambda i: -len(jobs[i].text))
     size = min(state.options.threads or os.cpu_count() or 1, max(1, len(jobs)))
-    pool: ForkPool[DispatchJob, CompiledDispatch] = ForkPool(
+    pool: ForkPool[DispatchJob, tuple[CompiledDispatch, float]] = ForkPool(
         work, size, state.options.dispatch_timeout
     )
     count = _counter(state, step, len(jobs))
-    sorted_outcomes = pool.run([jobs[i] for i in order], count)
-    outcomes = dict(zip(order, sorted_outcomes, strict=True))
+    outcomes: dict[int, CompiledDispatch | Failure] = {}
+    for i, outcome in zip(order, pool.run([jobs[i] for i in order], count), strict=True):
+        if isinstance(outcome, Failure):
+            outcomes[i] = outcome
+        else:
+            outcomes[i], state.dispatch_seconds[jobs[i].name] = outcome
     return [outcomes[i] for i in range(len(jobs))]
 
 
-def _counter(
-    state: CompilationState, step: str, total: int
-) -> Callable[[int, CompiledDispatch | Failure], None]:
+def _counter(state: CompilationState, step: str, total: int) -> Callable[[int, object], None]:
     done = 0
 
-    def count(_: int, __: CompiledDispatch | Failure) -> None:
+    def count(_: int, __: object) -> None:
         nonlocal done
         done += 1
         state.progress(Progress(state.phase, step, done, total))
