@@ -41,6 +41,12 @@ def _single(op: str, shape: Shape, weights: Mapping[str, np.ndarray], **attribut
     return _model([node], {"x": shape}, weights)
 
 
+def _product(size: int) -> onnx.ModelProto:
+    """Return a product of two square matrices, both of them inputs."""
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    return _model([node], {"x": (size, size), "w": (size, size)})
+
+
 def _add() -> onnx.ModelProto:
     return _model([helper.make_node("Add", ["x", "x"], ["y"])], {"x": (4,)})
 
@@ -97,6 +103,7 @@ BASIC: dict[str, Callable[[], onnx.ModelProto]] = {
     "matvec-4096": lambda: _single("MatMul", (1, 4096), {"w": _weights(4096, 4096)}),
 }
 OPERATORS: dict[str, Callable[[], onnx.ModelProto]] = {
+    "matmul-512": lambda: _product(512),
     "softmax": lambda: _single("Softmax", (1024, 1000), {}, axis=-1),
     "layer-norm": lambda: _single(
         "LayerNormalization", (1024, 768), {"g": _weights(768), "b": _weights(768)}, axis=-1

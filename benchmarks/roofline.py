@@ -27,6 +27,7 @@ from runtimes import tool
 from workloads import example_inputs, model_path
 
 import iree_core
+from iree_core.hal import Device
 from iree_core.hal.observe import DispatchEvent, observing
 from iree_core.hal.registry import open_device
 from iree_core.ir import ir, make_context
@@ -95,11 +96,12 @@ def _bytes(kind: ir.Type) -> float:
     return math.prod(kind.shape) * max(8, width) / 8
 
 
-def compiled(model: Path, out: Path) -> tuple[Path, dict[str, Line]]:
+def compiled(model: Path, out: Path, target: str = "llvm-cpu") -> tuple[Path, dict[str, Line]]:
     """Compile a model; return the module and its dispatches by name."""
     module, dumps = out / f"{model.stem}.profile.vmfb", out / f"{model.stem}.passes"
     shutil.rmtree(dumps, ignore_errors=True)
     command = [tool("iree"), "compile", str(model), "-o", str(module), f"--dump-dir={dumps}"]
+    command.append(f"--target={target}")
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     texts = {p.stem: p.read_text() for p in (dumps / "dispatches").glob("*.mlir")}
     return module, {
@@ -107,12 +109,13 @@ def compiled(model: Path, out: Path) -> tuple[Path, dict[str, Line]]:
     }
 
 
-def observe(module: Path, model: Path, threads: int, rounds: int, lines: dict[str, Line]) -> float:
+def observe(
+    module: Path, model: Path, device: Device, rounds: int, lines: dict[str, Line]
+) -> float:
     """Fill in the times of every dispatch, the shortest of all rounds; return the whole call's.
 
     The whole call runs as usual, the dispatches one by one.
     """
-    device = open_device("local-sync" if threads == 1 else f"local-task?threads={threads}")
     arrays = list(example_inputs(model).values())
     whole = iree_core.load(module, device=device).main
     events: list[DispatchEvent] = []
@@ -164,7 +167,9 @@ def main() -> None:
     model = given if given.suffix == ".onnx" else model_path(options.model, out / "models")
     module, lines = compiled(model, out)
     limits = [(peak_flops(options.threads), read_bandwidth(options.threads))]
-    whole = observe(module, model, options.threads, options.rounds, lines)
+    threads = options.threads
+    device = open_device("local-sync" if threads == 1 else f"local-task?threads={threads}")
+    whole = observe(module, model, device, options.rounds, lines)
     limits.append((peak_flops(options.threads), read_bandwidth(options.threads)))
     peak, bandwidth = (max(found) for found in zip(*limits, strict=True))
     print(table(list(lines.values()), peak, bandwidth))
