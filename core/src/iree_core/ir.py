@@ -8,7 +8,9 @@ the MLIR Python bindings touches this file only. Importing this module costs abo
 from __future__ import annotations
 
 import re
+import sys
 from collections import Counter
+from types import ModuleType
 
 from torch_mlir import ir, passmanager, rewrite
 from torch_mlir._mlir_libs import _stablehlo as stablehlo
@@ -63,6 +65,12 @@ Location = ir.Location
 Module = ir.Module
 
 stablehlo.register_stablehlo_passes()
+# The bindings look for a Python module of its dialect whenever they meet an operation, in these
+# packages, and as long as they find none, every time anew. Ours are in iree_core.dialects; some
+# of upstream have none, and an empty module ends the search.
+ir._globals.append_dialect_search_prefix("iree_core.dialects")
+for _name in ("chlo", "stablehlo", "tm_tensor", "torch_c", "vhlo"):
+    sys.modules.setdefault(f"iree_core.dialects.{_name}", ModuleType(_name))
 
 # chlo, tm_tensor and torch_c have no registration of their own in Python. Running passes that
 # depend on them over an empty module makes the context load them.

@@ -123,6 +123,9 @@ class _Match:
     def __init__(self, op: ir.OpView) -> None:
         self.op = op
         self.members: dict[ir.OpView, None] = {op: None}
+        # What _leaves found, because a value that is used twice is reached on many paths.
+        self._found: dict[tuple[ir.Value, At, frozenset[ir.Value]], list[tuple[ir.Value, At]]] = {}
+        self._reductions: dict[ir.Value, bool] = {}
 
     def run(self) -> Attention:
         for weights in range(2):
@@ -130,10 +133,10 @@ class _Match:
             if isinstance(operand.owner, ir.Block) or not _is_elementwise(operand.owner):
                 continue
             at = _access(self.op, weights)
-            found = dict.fromkeys(self._leaves(operand, at, frozenset()))
+            found = self._leaves(operand, at, frozenset())
             owners = [t.owner for t, _ in found if not isinstance(t.owner, ir.Block)]
             if sum(_is_row_reduction(o, "arith.addf") for o in owners) == 1:
-                return self._softmax(weights, operand, at, list(found))
+                return self._softmax(weights, operand, at, found)
         raise NotScheduled("no operand is a softmax")
 
     def _softmax(
@@ -145,7 +148,7 @@ class _Match:
         guarded, numerator, denominator = _quotient(tree)
         _require(denominator == total and numerator[0] == exponentials)
         here = numerator[1]
-        inside = list(self._leaves(exponentials, here, frozenset()))
+        inside = self._leaves(exponentials, here, frozenset())
         maximum = _only(inside, "arith.maximumf", "arith.maxnumf")
         scores = maximum[0].owner.inputs[0]
         stops = frozenset({scores, maximum[0]})
@@ -172,7 +175,7 @@ class _Match:
 
     def _first(self, scores: ir.Value, at: At) -> tuple[ir.OpView, At]:
         """Return the product that the scores are computed from, and where it is read."""
-        leaves = dict.fromkeys(self._leaves(scores, at, frozenset()))
+        leaves = self._leaves(scores, at, frozenset())
         found = [
             (t, a) for t, a in leaves if not isinstance(t.owner, ir.Block) and is_product(t.owner)
         ]
@@ -205,23 +208,31 @@ class _Match:
 
     def _leaves(
         self, tensor: ir.Value, at: At, stops: frozenset[ir.Value]
-    ) -> Iterator[tuple[ir.Value, At]]:
-        """Yield the tensors that ``tensor`` is computed from elementwise, and where."""
-        at = _normal(tensor, at)
-        owner = tensor.owner
-        if tensor in stops or isinstance(owner, ir.Block) or not _is_elementwise(owner):
-            yield tensor, at
-        else:
-            yield from self._through(tensor.owner, tensor, at, stops)
+    ) -> list[tuple[ir.Value, At]]:
+        """Return the tensors that ``tensor`` is computed from elementwise, and where, each once."""
+        key = (tensor, _normal(tensor, at), stops)
+        if key not in self._found:
+            self._found[key] = self._new_leaves(*key)
+        return self._found[key]
 
-    def _through(
-        self, op: ir.OpView, tensor: ir.Value, at: At, stops: frozenset[ir.Value]
-    ) -> Iterator[tuple[ir.Value, At]]:
+    def _new_leaves(
+        self, tensor: ir.Value, at: At, stops: frozenset[ir.Value]
+    ) -> list[tuple[ir.Value, At]]:
+        op = tensor.owner
+        if tensor in stops or isinstance(op, ir.Block) or not _is_elementwise(op):
+            return [(tensor, at)]
+        leaves: dict[tuple[ir.Value, At], None] = {}
         for operand, there in _operands(op, at):
-            found = list(self._leaves(operand, there, stops))
-            if any(_depends_on_reduction(leaf) for leaf, _ in found):
+            found = self._leaves(operand, there, stops)
+            if any(self._is_reduction(leaf) for leaf, _ in found):
                 self.members[op] = None
-            yield from found
+            leaves |= dict.fromkeys(found)
+        return list(leaves)
+
+    def _is_reduction(self, leaf: ir.Value) -> bool:
+        if leaf not in self._reductions:
+            self._reductions[leaf] = _depends_on_reduction(leaf)
+        return self._reductions[leaf]
 
     def _tree(self, tensor: ir.Value, at: At, stops: frozenset[ir.Value]) -> tuple:
         """Return how ``tensor`` is computed: ``("leaf", tensor, at)`` or (name, operands...)."""
