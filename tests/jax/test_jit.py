@@ -174,13 +174,13 @@ def test_training_follows_jax() -> None:
 
 def test_unsupported_operations_are_named_with_their_lines() -> None:
     def function(x: jax.Array) -> jax.Array:
-        y = jax.pure_callback(np.sin, x, x)  # the first
+        y = jax.ffi.ffi_call("one_library", x)(x)  # the first
         return jax.ffi.ffi_call("other_library", x)(y)  # the second
 
     with pytest.raises(UnsupportedOperatorError) as error:
         iree_frontend_jax.jit(function)(jnp.ones((3, 3)))
     first = function.__code__.co_firstlineno + 1
     text = str(error.value)
-    assert f"test_jit.py:{first}: it calls back into Python" in text
+    assert f"test_jit.py:{first}" in text and "'one_library'" in text
     assert f"test_jit.py:{first + 1}" in text and "'other_library'" in text
-    assert "callbacks" in text
+    assert "jax.numpy" in text

@@ -6,7 +6,7 @@ Needs no compiler; nothing of the kind is imported here.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from iree_core.hal.observe import observed
 from iree_core.hal.registry import choose_device, open_device
 from iree_core.modulefile import ModuleFile, Variant
 from iree_core.vm import arguments
+from iree_core.vm.host_calls import HostFunction
 from iree_core.vm.instance import Instance, public_functions
 from iree_core.vm.program import TensorType
 from iree_core.vm.straight import straight_call
@@ -105,11 +106,17 @@ class LoadedModule:
     identifier.
     """
 
-    def __init__(self, file: ModuleFile, device: Device) -> None:
+    def __init__(
+        self,
+        file: ModuleFile,
+        device: Device,
+        host_functions: Mapping[str, HostFunction] | None = None,
+    ) -> None:
         """Load the variant of ``file`` that fits ``device``.
 
         Raises:
             ModuleFileError: none fits, or it is damaged.
+            UsageError: a function of Python that it calls is not in ``host_functions``.
             DeviceError: out of memory.
         """
         self._file, self._device = file, device
@@ -121,7 +128,9 @@ class LoadedModule:
             executable = device.load_executable(
                 file.image(self._variant), info.entries, format=info.format
             )
-        self._instance = Instance(program, observed(device), executable, file.constants)
+        self._instance = Instance(
+            program, observed(device), executable, file.constants, host_functions
+        )
         self._functions = {
             body.name: Function(self._instance, number)
             for number, body in public_functions(program)
@@ -204,6 +213,7 @@ def load(
     module: str | os.PathLike[str] | bytes | ModuleFile | Any,
     device: str | Device | None = None,
     threads: int | None = None,
+    host_functions: Mapping[str, HostFunction] | None = None,
 ) -> LoadedModule:
     """Load a compiled module.
 
@@ -212,20 +222,22 @@ def load(
         device: e.g. ``local-task``, ``cuda://1``; the best one here that runs the module if
             None.
         threads: how many threads a CPU driver uses; all processors if None.
+        host_functions: what the module calls back, by name: functions that take copies of the
+            operands as numpy arrays and return None, an array, or a tuple of arrays.
 
     Raises:
         ModuleFileError: not a module file, damaged, or made for another machine.
-        UsageError: an unknown device.
+        UsageError: an unknown device, or a host function that is missing.
         DeviceError: the device does not open, or is out of memory.
     """
     file = _open(module)
     if isinstance(device, Device):
-        return LoadedModule(file, device)
+        return LoadedModule(file, device, host_functions)
     options = {} if threads is None else {"threads": str(threads)}
     if device is not None:
-        return LoadedModule(file, open_device(device, options))
+        return LoadedModule(file, open_device(device, options), host_functions)
     formats = {v.executable.format for v in file.variants if v.executable is not None}
-    return LoadedModule(file, choose_device(formats, options))
+    return LoadedModule(file, choose_device(formats, options), host_functions)
 
 
 def choose_variant(file: ModuleFile, device: Device) -> Variant:

@@ -21,6 +21,14 @@ that code generation does not promise otherwise.
 ``flow.check`` on a ``cf.assert`` says that the call must fail where its condition does not hold:
 the model's sizes rest on it. All other assertions are dropped.
 
+A *host function* is one of Python that whoever loads the module provides by name. Calls of it are
+not moved, merged or left out; their results have fixed sizes. ``dtypes`` are the public element
+types of operands and results::
+
+    %f = "flow.host_function"() {callee = "callback_0", dtypes = ["ui8", "f32"]}
+        : () -> ((tensor<4xi8>) -> tensor<4xf32>)
+    %y = func.call_indirect %f(%x) : (tensor<4xi8>) -> tensor<4xf32>
+
 A tensor type may carry a *packed layout* as its encoding; see :mod:`iree_core.layout`.
 """
 
@@ -41,3 +49,11 @@ class ParameterOp(Flow.Operation, name="parameter", traits=[ext.Pure]):
 
     key: ir.StringAttr
     value: ext.Result[ir.RankedTensorType]
+
+
+class HostFunctionOp(Flow.Operation, name="host_function", traits=[ext.Pure]):
+    """The function of Python that is known as ``callee``."""
+
+    callee: ir.StringAttr
+    dtypes: ir.ArrayAttr
+    value: ext.Result[ir.FunctionType]

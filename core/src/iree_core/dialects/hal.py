@@ -138,3 +138,16 @@ class CheckOp(Hal.Operation, name="check"):
 
     message: ir.StringAttr
     condition: ext.Operand[Any]
+
+
+class CallHostOp(Hal.Operation, name="call_host"):
+    """Call the function of Python ``callee`` of ``signature`` (see ``iree_core.vm.host_calls``).
+
+    It reads the inputs and writes the outputs; ``sizes`` are what the signature leaves open.
+    """
+
+    callee: ir.StringAttr
+    signature: ir.StringAttr
+    inputs: Sequence[ext.Operand[BufferType]]
+    outputs: Sequence[ext.Operand[BufferType]]
+    sizes: Sequence[ext.Operand[ir.IndexType]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from iree_core.errors import DeviceError
 from iree_core.hal import Buffer, CommandBuffer, Device, Executable
+from iree_core.vm import host_calls
+from iree_core.vm.host_calls import HostFunction
 from iree_core.vm.program import Function, Program
 from iree_core.vm.translate import Translated, translate
 
@@ -34,12 +36,16 @@ class Instance:
         device: Device,
         executable: Executable | None,
         constants: NDArray[np.uint8],
+        host_functions: Mapping[str, HostFunction] | None = None,
     ) -> None:
         """Record the command lists of a verified program and set the state to its start.
 
         Raises:
             DeviceError: out of memory.
+            UsageError: a host function that the program calls is not there.
         """
+        host_calls.require(program, host_functions or {})
+        self._host_calls = host_calls.HostCalls(host_functions or {})
         self.program, self.device = program, device
         self.constants = device.allocator.import_host(constants)
         self.commands: list[CommandBuffer] = [
@@ -143,6 +149,7 @@ class Instance:
             "execute": stream.execute,
             "commands": self.commands,
             "functions": self._functions,
+            "call_host": self._host_calls.call,
             "arenas": [],
             "take_arena": self._take_arena,
         }

@@ -159,6 +159,9 @@ OPCODES: dict[str, str] = {
     "check": "is",  # raise InvocationError with message s where i is zero
     # s = dtype; a result tensor: buffer, byte offset register, dimension registers
     "return": "*b*i",
+    # The function of Python called s, with the signature s (see vm/host_calls.py): buffers of
+    # operands and results; their byte offsets, then the sizes that the signature leaves open.
+    "call_host": "ss*b*i",
 }
 
 

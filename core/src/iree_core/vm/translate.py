@@ -51,7 +51,7 @@ _STATEMENTS = {
     "check": "check({0}, {1})",
 }
 # Operations that wait for the device, because the host looks at or changes its memory.
-_SYNCHRONOUS = {"load", "fload", "store", "fstore"}
+_SYNCHRONOUS = {"load", "fload", "store", "fstore", "call_host"}
 
 
 def translate(
@@ -64,7 +64,7 @@ def translate(
         arguments: how many integers and buffers it takes.
         environment: what the code calls: ``allocate``, ``constants``, ``state``,
             ``set_global``, ``write``, ``synchronize``, ``execute``, ``commands`` (command
-            buffers), ``functions`` (callees), ``take_arena`` and ``arenas``.
+            buffers), ``functions`` (callees), ``call_host``, ``take_arena`` and ``arenas``.
 
     Raises:
         InvocationError: (when called) a division by zero, a failed check.
@@ -166,7 +166,7 @@ class _Emitter:
         op, args = instruction.op, instruction.args
         if op in _SYNCHRONOUS:
             self._line("synchronize()")
-        if op in ("execute", "call", "return", "arena"):
+        if op in ("execute", "call", "call_host", "return", "arena"):
             getattr(self, f"_{op}")(*args)
         elif op in _STATEMENTS:
             self._line(_STATEMENTS[op].format(*self._read(op, args)))
@@ -202,6 +202,12 @@ class _Emitter:
             f"{_tuple('b', buffers_out)}, {_tuple('i', integers_out)} = "
             f"functions[{number}]({', '.join(arguments)})"
         )
+
+    def _call_host(
+        self, name: str, signature: str, buffers: Sequence[int], integers: Sequence[int]
+    ) -> None:
+        texts = f"text[{self._texts[name]}], text[{self._texts[signature]}]"
+        self._line(f"call_host({texts}, {_tuple('b', buffers)}, {_tuple('i', integers)})")
 
     def _arena(self, result: int, size: int) -> None:
         self._line(f"if arena is None or arena.nbytes < i{size}:")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from iree_core import dtypes
 from iree_core.vm.bytecode import damaged, parse_kinds
+from iree_core.vm.host_calls import parse_signature
 from iree_core.vm.program import (
     OPCODES,
     Binding,
@@ -290,6 +291,16 @@ class _Verifier:
     def _verify_call(self, number: int, *_values: tuple) -> None:
         if not 0 <= number < len(self._program.functions):
             raise _Wrong(f"there is no function {number}")
+
+    def _verify_call_host(
+        self, _name: str, signature: str, buffers: tuple, integers: tuple
+    ) -> None:
+        try:
+            types = parse_signature(signature)
+        except ValueError as error:
+            raise _Wrong(f"{signature!r} is no signature: {error}") from None
+        if len(buffers) != len(types.types) or len(integers) != len(buffers) + types.unknown:
+            raise _Wrong("it has other numbers of operands than its signature")
 
     def _verify_return(self, buffers: tuple, integers: tuple) -> None:
         expected = (self._interface.buffers_out, self._interface.integers_out)

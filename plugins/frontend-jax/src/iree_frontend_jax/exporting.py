@@ -83,7 +83,12 @@ class CompiledProgram:
                 hint="Leave out static arguments and keep the nesting.",
             )
         if self._caller is None:
-            loaded = iree.load(self.compiled, device=self._device, threads=self._threads)
+            loaded = iree.load(
+                self.compiled,
+                device=self._device,
+                threads=self._threads,
+                host_functions=self._traced.host_functions,
+            )
             self._caller = Caller(self._traced, loaded)
         return self._caller(leaves)
 

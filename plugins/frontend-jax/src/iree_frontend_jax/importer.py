@@ -10,7 +10,7 @@ from iree_core.interfaces import ImportedModel
 from iree_core.ir import arith, func, ir
 from iree_core.params import ParameterStore
 from iree_core.passes.input.load import parse_module
-from iree_frontend_jax import partitioner, unsupported
+from iree_frontend_jax import callbacks, partitioner, unsupported
 from iree_frontend_jax.program import Program, Value
 
 _ENTRY = "main"
@@ -37,9 +37,11 @@ def import_program(program: Program, context: ir.Context) -> ImportedModel:
         UnsupportedOperatorError: naming every operation that no route supports.
     """
     module = _parse(program.artifact, context, program.name)
-    unsupported.check(module)
+    unsupported.check(module, callbacks=bool(program.callbacks))
     with context, ir.Location.unknown():
         entry = _entry(module, program)
+        if program.callbacks:
+            entry = callbacks.name_callbacks(module, entry)
         declared = list(entry.type.inputs)
         leading = len(declared) - len(program.kept)
         if leading not in (0, 1) or max(program.kept, default=-1) >= len(program.inputs):

@@ -168,7 +168,13 @@ class JittedFunction:
     def _compile(self, args: tuple, kwargs: dict[str, Any]) -> Caller:
         traced = trace(self._jitted, args, kwargs)
         path = compile_cached(traced, self._target, self._options)
-        return Caller(traced, iree.load(path, device=self._device, threads=self._threads))
+        loaded = iree.load(
+            path,
+            device=self._device,
+            threads=self._threads,
+            host_functions=traced.host_functions,
+        )
+        return Caller(traced, loaded)
 
     def _delete_donated(self, args: tuple, kwargs: dict[str, Any], result: Any) -> None:
         given, named, _, _ = self._donated.split(args, kwargs)

@@ -42,6 +42,8 @@ def serialize(module) -> bytes:  # type: ignore[no-untyped-def]
     from jaxlib.mlir.dialects import stablehlo
 
     with module.context, mlir.ir.Location.unknown(module.context):
+        # JAX keeps the module for its own compilation.
+        module = mlir.ir.Module.parse(mlir.module_to_bytecode(module))
         module.operation.walk(_strip(mlir.ir))
         requirement = stablehlo.StablehloCompatibilityRequirement.WEEK_4
         version = stablehlo.get_version_from_compatibility_requirement(requirement)

@@ -41,6 +41,7 @@ class Program:
         inputs, outputs: all arguments and results in order.
         kept: positions of the arguments that the computation needs.
         platforms: that the program was lowered for.
+        callbacks: how many functions of Python it calls back; they are host functions.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Program:
     outputs: tuple[Value, ...]
     kept: tuple[int, ...]
     platforms: tuple[str, ...] = field(default=("cpu",))
+    callbacks: int = 0
 
     def to_bytes(self) -> bytes:
         """Return the program as the content of a file."""
@@ -59,6 +61,7 @@ class Program:
             "outputs": [asdict(value) for value in self.outputs],
             "kept": list(self.kept),
             "platforms": list(self.platforms),
+            "callbacks": self.callbacks,
         }
         return json.dumps(fields).encode() + b"\n" + self.artifact
 
@@ -84,6 +87,7 @@ def from_bytes(data: bytes) -> Program:
             _values(fields["outputs"]),
             tuple(fields["kept"]),
             tuple(fields["platforms"]),
+            fields["callbacks"],
         )
     except (ValueError, KeyError, TypeError) as error:
         raise ImportModelError(f"The JAX program is damaged: {error}.") from error

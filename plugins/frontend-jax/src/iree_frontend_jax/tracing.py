@@ -28,6 +28,7 @@ class Traced:
         in_tree, out_tree: of (args, kwargs) without static arguments, and of the result.
         in_avals, out_avals: JAX's description of every leaf.
         kept: positions of the leaves that are passed.
+        callbacks: the functions of Python that the program calls back, in order.
     """
 
     program: Program
@@ -36,6 +37,12 @@ class Traced:
     in_avals: tuple[Any, ...]
     out_avals: tuple[Any, ...]
     kept: tuple[int, ...]
+    callbacks: tuple[Callable[..., Any], ...] = ()
+
+    @property
+    def host_functions(self) -> dict[str, Callable[..., Any]]:
+        """What the compiled module calls, by name."""
+        return {f"callback_{n}": function for n, function in enumerate(self.callbacks)}
 
 
 def trace(jitted: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Traced:
@@ -93,13 +100,24 @@ def _export(
 def _with_callbacks(
     jitted: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]
 ) -> Traced:
-    """Return a program that calls back into Python, which JAX does not export.
-
-    The compiler refuses it, and names these calls with whatever else it does not support.
-    """
-    module = jitted.lower(*args, **kwargs).compiler_ir("stablehlo")  # type: ignore[attr-defined]
-    program = Program("function", partitioner.serialize(module), (), (), ())
-    return Traced(program, None, None, (), (), ())
+    """Return a program that calls back into Python, which JAX does not export."""
+    lowered = jitted.lower(*args, **kwargs)  # type: ignore[attr-defined]
+    # JAX tells nobody else which functions it numbered, and which arguments it kept.
+    details = lowered._lowering.compile_args
+    functions = tuple(details["host_callbacks"])
+    in_avals = tuple(jax.tree_util.tree_leaves(lowered.in_avals))
+    kept = tuple(sorted(details["kept_var_idx"]))
+    inputs = _values(in_avals, _names(lowered.in_tree, _argument_name))
+    out_avals = tuple(details["global_out_avals"])
+    program = Program(
+        name=getattr(jitted, "__name__", "function"),
+        artifact=partitioner.serialize(lowered.compiler_ir("stablehlo")),
+        inputs=tuple(inputs[n] for n in kept),
+        outputs=_values(out_avals, _names(lowered.out_tree, _result_name)),
+        kept=tuple(range(len(kept))),
+        callbacks=len(functions),
+    )
+    return Traced(program, lowered.in_tree, lowered.out_tree, in_avals, out_avals, kept, functions)
 
 
 def _names(tree: Any, name: Callable[[tuple], str]) -> list[str]:

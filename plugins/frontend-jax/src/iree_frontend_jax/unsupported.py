@@ -5,9 +5,9 @@ from __future__ import annotations
 from iree_core.errors import UnsupportedOperatorError
 from iree_core.ir import ir
 from iree_core.passes.input.stablehlo_calls import is_known_call
+from iree_frontend_jax.callbacks import is_callback
 from iree_frontend_jax.locations import describe
 
-_CALLBACKS = ("xla_python", "xla_ffi_python", "xla_ffi_partitioned_python")
 _COLLECTIVES = frozenset(
     f"stablehlo.{name}"
     for name in (
@@ -15,11 +15,19 @@ _COLLECTIVES = frozenset(
         "cross-replica-sum", "partition_id", "reduce_scatter", "replica_id",
     )
 )  # fmt: skip
+_CALL_BACK = (
+    "Functions of Python are not part of a file: take pure_callback, io_callback and debug.print "
+    "out, or run the function with iree_frontend_jax.jit."
+)
 _CHANNELS = frozenset(("stablehlo.infeed", "stablehlo.outfeed", "stablehlo.send", "stablehlo.recv"))
 
 
-def check(module: ir.Module) -> None:
+def check(module: ir.Module, *, callbacks: bool = False) -> None:
     """Look at every operation of ``module``.
+
+    Args:
+        module: StableHLO.
+        callbacks: the functions of Python that it calls back are known.
 
     Raises:
         UnsupportedOperatorError: naming for each offender the operation and the user's line.
@@ -28,7 +36,7 @@ def check(module: ir.Module) -> None:
     hints: dict[str, None] = {}
 
     def visit(op: ir.OpView) -> ir.WalkResult:
-        reason = _reason(op.operation, hints)
+        reason = _reason(op.operation, hints, callbacks)
         if reason is not None:
             problems[f"{describe(op.operation)}: {reason}"] = None
         return ir.WalkResult.ADVANCE
@@ -43,13 +51,15 @@ def check(module: ir.Module) -> None:
         )
 
 
-def _reason(op: ir.Operation, hints: dict[str, None]) -> str | None:
+def _reason(op: ir.Operation, hints: dict[str, None], callbacks: bool) -> str | None:
     if op.name == "stablehlo.custom_call":
         target = ir.StringAttr(op.attributes["call_target_name"]).value
         if is_known_call(op):
             return None
-        if target.startswith(_CALLBACKS):
-            hints["Take callbacks (pure_callback, io_callback, debug.print) out of it."] = None
+        if is_callback(op):
+            if callbacks:
+                return None
+            hints[_CALL_BACK] = None
             return "it calls back into Python"
         hints["Write that part with jax.numpy, or export it for another platform."] = None
         return f"there is no lowering of the library call {target!r}"

@@ -29,7 +29,8 @@ from iree_core.lowering.real_schur import real_schur
 from iree_core.lowering.structured import computed, elementwise
 from iree_core.lowering.tensors import Tensor, extract_slice, fill
 from iree_core.passes.input import stablehlo_dynamic
-from iree_core.passes.input.stablehlo_regions import as_tensor, inline_region
+from iree_core.passes.input.stablehlo_regions import as_tensor, element_of, inline_region
+from iree_core.passes.input.support import create
 
 # Custom calls that only say how values lie on devices.
 MARKERS = frozenset({
@@ -37,6 +38,8 @@ MARKERS = frozenset({
     "SPMDShardToFullShape",
 })  # fmt: skip
 SHAPE_ASSERTION = "shape_assertion"
+# Calls the function of Python that its configuration names as ``callee``.
+CALL_HOST = "iree.call_host"
 
 _LAPACK = re.compile(r"lapack_[sdcz](\w+)_ffi")
 
@@ -229,8 +232,33 @@ def _approx_top_k(op: ir.Operation) -> list[Tensor]:
     return [extract_slice(result, start, dims, step) for result in results]
 
 
+def _call_host(op: ir.Operation) -> list[Tensor]:
+    """Call a function of Python, whose name is ``callee`` of the configuration."""
+    operands = _operands(op)
+    kinds = [ir.RankedTensorType(result.type) for result in op.results]
+    elements = [element_of(result) for result in op.results]
+    types = [
+        ir.RankedTensorType.get(kind.shape, element.type)
+        for kind, element in zip(kinds, elements, strict=True)
+    ]
+    names = [*(operand.element.name for operand in operands), *(e.name for e in elements)]
+    values = [operand.value for operand in operands]
+    function = create(
+        "flow.host_function",
+        [ir.FunctionType.get([value.type for value in values], types)],
+        [],
+        {
+            "callee": _config(op)["callee"],
+            "dtypes": ir.ArrayAttr.get([ir.StringAttr.get(name) for name in names]),
+        },
+    )
+    call = create("func.call_indirect", types, [function.result, *values])
+    return [Tensor.of(*pair) for pair in zip(call.results, elements, strict=True)]
+
+
 _CALLS: dict[str, Callable[[ir.Operation], list[Tensor] | None]] = {
     "ApproxTopK": _approx_top_k,
+    CALL_HOST: _call_host,
     "stablehlo.dynamic_reduce_window": stablehlo_dynamic.dynamic_reduce_window,
     "stablehlo.dynamic_top_k": stablehlo_dynamic.dynamic_top_k,
 }

@@ -262,6 +262,34 @@ class Bufferizer:
             and self._only_operand(op, operand)
         )
 
+    # Functions of Python.
+
+    def _op_flow_host_function(self, op: ir.OpView) -> None:
+        """Its calls look at it."""
+
+    def _op_func_call_indirect(self, op: ir.OpView) -> None:
+        callee, *operands = op.operands
+        function = callee.owner.operation
+        names = [ir.StringAttr(name).value for name in function.attributes["dtypes"]]
+        described: list[str] = []
+        sizes: list[ir.Value] = []
+        for name, value in zip(names, (*operands, *op.results), strict=True):
+            dims = self.shapes.dims(value)
+            sizes += [self.size(size) for size in dims if size.number is None]
+            extents = ",".join("?" if s.number is None else str(s.number) for s in dims)
+            described.append(f"{name}[{extents}]")
+        count = len(operands)
+        signature = f"{';'.join(described[:count])}->{';'.join(described[count:])}"
+        outputs = [self.transient(self.shapes.nbytes(result)) for result in op.results]
+        hal.CallHostOp(
+            function.attributes["callee"],
+            ir.StringAttr.get(signature),
+            [self.buffers[operand] for operand in operands],
+            outputs,
+            sizes,
+        )
+        self.buffers.update(zip(op.results, outputs, strict=True))
+
     # Memory that is there already.
 
     def _op_flow_parameter(self, op: ir.OpView) -> None:

@@ -231,6 +231,18 @@ class _Lowering:
         register = self.builder.integer(self._int(op.condition))
         self.builder.emit("check", register, ir.StringAttr(op.message).value)
 
+    def _call_host(self, op: ir.OpView) -> None:
+        self.builder.flush()
+        views = [self._view(b) for b in (*op.inputs, *op.outputs)]
+        integers = [*(view.offset for view in views), *(self._int(s) for s in op.sizes)]
+        self.builder.emit(
+            "call_host",
+            ir.StringAttr(op.callee).value,
+            ir.StringAttr(op.signature).value,
+            tuple(view.register for view in views),
+            tuple(self.builder.integer(value) for value in integers),
+        )
+
     # Control flow.
 
     def _fresh(self, value: ir.Value) -> _Value:
@@ -352,6 +364,7 @@ _HANDLERS: dict[str, Callable[[_Lowering, ir.OpView], None]] = {
     "hal.copy": _Lowering._copy,
     "hal.fill": _Lowering._fill,
     "hal.check": _Lowering._check,
+    "hal.call_host": _Lowering._call_host,
     "scf.if": _Lowering._if,
     "scf.for": _Lowering._for,
     "scf.while": _Lowering._while,
