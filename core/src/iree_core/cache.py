@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,7 +85,9 @@ class ModuleCache:
                 total -= size
 
 
-def cache_key(model: Path, target: str | None, options: Mapping[str, object]) -> str:
+def cache_key(
+    model: Path, target: str | Sequence[str] | None, options: Mapping[str, object]
+) -> str:
     """Return the key of a compilation, a hexadecimal SHA-256.
 
     Files beside the model that belong to it (external weights) enter with name, size and time
@@ -98,7 +100,9 @@ def cache_key(model: Path, target: str | None, options: Mapping[str, object]) ->
 
 
 def content_key(
-    content: Mapping[str, object], target: str | None, options: Mapping[str, object]
+    content: Mapping[str, object],
+    target: str | Sequence[str] | None,
+    options: Mapping[str, object],
 ) -> str:
     """Return the key of a compilation of something that is no file, a hexadecimal SHA-256.
 

@@ -10,7 +10,9 @@ import resource
 import sys
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -19,12 +21,13 @@ from iree_core.compiler_service import CompileReport, CompileRequest
 from iree_core.errors import CompileError, ImportModelError, IreeError, UsageError
 from iree_core.interfaces import Backend, ImportedModel, ImportOptions, Target
 from iree_core.ir import ir, make_context
+from iree_core.modulefile.writer import VariantSource, write_module
 from iree_core.parameter_files import load_safetensors, save_safetensors
 from iree_core.passes import portable
 from iree_core.passes.input.load import is_mlir, load_mlir
 from iree_core.passes.manager import PassEvent, PassManager
-from iree_core.passes.state import CompilationState, Progress
-from iree_core.phases import PHASES, selected
+from iree_core.passes.state import CompilationState, Note, Progress
+from iree_core.phases import PER_TARGET, PHASES, SHARED, selected
 from iree_core.plugins import Plugins, Role, installed
 from iree_core.vm.program import Dispatch
 
@@ -59,52 +62,106 @@ def compile_model(request: CompileRequest, progress: Callable[[Progress], None])
     """
     started = time.perf_counter()
     plugins = installed()
-    phases = _phases(request)
-    backend, target = choose_target(request.target, plugins)
+    shared, apart = _phases(request)
+    targets = choose_targets(request, plugins)
     frontend = choose_frontend(request, plugins)
     model = import_model(request, frontend, plugins, progress)
     imported = time.perf_counter()
     state = CompilationState(
         parameters=model.parameters,
-        target=target,
-        backend=backend,
+        target=targets[0][1],
+        backend=targets[0][0],
         options=request.options,
         progress=progress,
         reproducer_dir=request.workdir,
     )
     state.report.extend(model.notes)
     state.timings["import"] = imported - started
-    operations = run_phases(model.module, state, phases, plugins)
+    operations = run_phases(model.module, state, shared, plugins)
+    copies = [portable.copy_of(model.module) for _ in targets[1:]]
+    states = [state, *(_state_of(number, state, *t) for number, t in enumerate(targets[1:], 2))]
+    variants: list[VariantSource] = []
+    for lowered, module in zip(states, [model.module, *copies], strict=True):
+        state.constants.begin_program()
+        counted = run_phases(module, lowered, apart, plugins)
+        operations = operations if shared else counted
+        if request.options.compile_to is None:
+            variants.append(_variant(lowered))
+    _note_plugins_left_out(state, plugins)
     progress(Progress("write"))
-    lowered = time.perf_counter()
-    if request.options.compile_to is None:
-        used: set[tuple[Role, str | None]] = {("backend", backend.name), ("frontend", frontend)}
-        _write_module(request, state, _versions(plugins, used))
+    started_writing = time.perf_counter()
+    if variants:
+        used: set[tuple[Role, str | None]] = {("frontend", frontend)}
+        used |= {("backend", backend.name) for backend, _ in targets}
+        _write_module(request, state, variants, _versions(plugins, used))
     else:
         request.output.write_text(_to_text(model.module, state))
         if request.save_parameters is not None:
             save_safetensors(request.save_parameters, state.parameters)
     finished = time.perf_counter()
-    state.timings["write"] = finished - lowered
-    return _report(state, request, operations, finished - started)
+    state.timings["write"] = finished - started_writing
+    return _report(states, request, operations, finished - started)
 
 
-def _phases(request: CompileRequest) -> list[str]:
-    """Return the phases to run; a module file has the first ones behind it.
+def _state_of(
+    number: int, first: CompilationState, backend: Backend, target: Target
+) -> CompilationState:
+    """Return the state for a further target: weights and read-only data are shared."""
+    options = first.options
+    if options.dump_dir is not None:
+        options = replace(options, dump_dir=options.dump_dir / f"{number}-{backend.name}")
+    made = CompilationState(
+        first.parameters,
+        target,
+        backend,
+        options,
+        first.progress,
+        reproducer_dir=first.reproducer_dir,
+    )
+    made.constants = first.constants
+    return made
+
+
+def _phases(request: CompileRequest) -> tuple[list[str], list[str]]:
+    """Return the phases to run once, and those to run for each target.
+
+    A module file has the first ones behind it.
 
     Raises:
         UsageError: an unknown phase, or one that the input cannot start from.
     """
     options = request.options
     if not portable.is_module_file(request.model):
-        return selected(options.from_phase, options.compile_to)
+        phases = selected(options.from_phase, options.compile_to)
+        return [p for p in phases if p in SHARED], [p for p in phases if p not in SHARED]
     if options.from_phase is not None:
         raise UsageError(
             f"The IR in a module file is lowered from phase {portable.LOWERED_FROM} on.",
             hint="Leave --from-phase out.",
         )
     behind = list(PHASES).index(portable.LOWERED_FROM)
-    return selected(None, options.compile_to)[behind:]
+    return [], selected(None, options.compile_to)[behind:]
+
+
+def choose_targets(request: CompileRequest, plugins: Plugins) -> list[tuple[Backend, Target]]:
+    """Return backend and resolved target of everything that is asked for, at least one.
+
+    Raises:
+        UsageError: no such backend, a target that is named twice, or several where only the IR of
+            one can be read or printed.
+    """
+    specs = (request.target,) if isinstance(request.target, str | None) else request.target
+    targets = [choose_target(spec, plugins) for spec in specs or (None,)]
+    seen = [target for _, target in targets]
+    twice = [target for number, target in enumerate(seen) if target in seen[:number]]
+    if twice:
+        raise UsageError(f"The target {twice[0].backend}:{twice[0].spec} is named twice.")
+    options = request.options
+    if len(targets) > 1 and options.compile_to is not None:
+        raise UsageError("The IR of one target can be printed, not of several.")
+    if len(targets) > 1 and options.from_phase not in (None, *SHARED, PER_TARGET):
+        raise UsageError(f"IR from phase {options.from_phase} on is for one target.")
+    return targets
 
 
 def choose_target(spec: str | None, plugins: Plugins) -> tuple[Backend, Target]:
@@ -278,10 +335,13 @@ def run_phases(
             operations = _count_operations(module)
         if phase == portable.TAKEN_AFTER and state.options.embed_ir != "off":
             state.portable_ir = portable.take(module)
+    return operations
+
+
+def _note_plugins_left_out(state: CompilationState, plugins: Plugins) -> None:
     for info in plugins.infos("plugin"):
         if info.state in ("broken", "refused"):
             state.note(f"plugin {info.name} was left out", why=info.cause)
-    return operations
 
 
 def _count_operations(module: ir.Module) -> int:
@@ -309,22 +369,36 @@ def _versions(plugins: Plugins, used: set[tuple[Role, str | None]]) -> dict[str,
     }
 
 
-def _write_module(
-    request: CompileRequest, state: CompilationState, versions: dict[str, str]
-) -> None:
-    from iree_core.modulefile.writer import VariantSource, write_module
-
+def _variant(state: CompilationState) -> VariantSource:
+    """Return the program that was just compiled, with what it uses of the read-only data."""
     if state.program is None:
         raise CompileError("The phase vm left no program; a plugin may have replaced its passes.")
-    target = state.target
-    variant = VariantSource(target.backend, target.spec, state.program, state.executable)
-    write_module(
-        request.output, [variant], state.constants, versions=versions, ir=_embedded_ir(state)
+    return VariantSource(
+        state.target.backend,
+        state.target.spec,
+        state.program,
+        state.executable,
+        frozenset(part.offset for part in state.constants.used),
     )
 
 
-def _embedded_ir(state: CompilationState) -> bytes:
+def _write_module(
+    request: CompileRequest,
+    state: CompilationState,
+    variants: list[VariantSource],
+    versions: dict[str, str],
+) -> None:
+    code = sum(len(variant.executable.data) for variant in variants if variant.executable)
+    embedded = _embedded_ir(state, code)
+    write_module(request.output, variants, state.constants, versions=versions, ir=embedded)
+
+
+def _embedded_ir(state: CompilationState, code: int) -> bytes:
     """Return the IR to write into the module file, empty if none is wanted or it is large.
+
+    Args:
+        state: of the first target.
+        code: bytes of all executables.
 
     Raises:
         CompileError: it was asked for and cannot be had.
@@ -347,7 +421,6 @@ def _embedded_ir(state: CompilationState) -> bytes:
             )
         return b""
     content = compress(taken.bytecode)
-    code = len(state.executable.data) if state.executable else 0
     return content if wanted or is_small(len(content), state.constants.size + code) else b""
 
 
@@ -369,22 +442,38 @@ def _count_dispatches(state: CompilationState) -> int:
 
 
 def _report(
-    state: CompilationState, request: CompileRequest, operations: int, seconds: float
+    states: list[CompilationState], request: CompileRequest, operations: int, seconds: float
 ) -> CompileReport:
+    """Return what happened, summed over the targets."""
+    timings: Counter[str] = Counter()
+    dispatch_seconds: Counter[str] = Counter()
+    for state in states:
+        timings.update(state.timings)
+        dispatch_seconds.update(state.dispatch_seconds)
     return CompileReport(
-        target=f"{state.target.backend}:{state.target.spec}",
+        targets=tuple(f"{state.target.backend}:{state.target.spec}" for state in states),
         operations=operations,
-        dispatches=_count_dispatches(state),
-        kernels=len(state.kernels),
-        reused=state.reused,
-        fallbacks=list(state.fallbacks),
-        notes=list(state.report),
+        dispatches=sum(map(_count_dispatches, states)),
+        kernels=sum(len(state.kernels) for state in states),
+        reused=sum(state.reused for state in states),
+        fallbacks=_named_by_target(states, lambda state: state.fallbacks),
+        notes=_named_by_target(states, lambda state: state.report),
         seconds=seconds,
-        timings=dict(state.timings),
-        dispatch_seconds=dict(state.dispatch_seconds),
+        timings=dict(timings),
+        dispatch_seconds=dict(dispatch_seconds),
         peak_bytes=_peak_bytes(),
         nbytes=request.output.stat().st_size,
     )
+
+
+def _named_by_target(
+    states: list[CompilationState], notes: Callable[[CompilationState], list[Note]]
+) -> list[Note]:
+    """Return the notes of all targets; those of further ones say which."""
+    found = list(notes(states[0]))
+    for state in states[1:]:
+        found += [replace(n, what=f"{state.target.backend}: {n.what}") for n in notes(state)]
+    return found
 
 
 def _peak_bytes() -> tuple[int, int]:

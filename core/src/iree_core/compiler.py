@@ -82,7 +82,8 @@ class CompilerOptions:
 
     Attributes:
         output_file: write the module there and return None.
-        target_backends: at most one; none for this machine's processor.
+        target_backends: the targets, each a variant of the module; none for this machine's
+            processor.
         input_type: what the input is; the compiler finds out.
         output_format: of the result.
         extra_args: flags of ``iree-compile`` that choose the target: target backends and devices,
@@ -105,7 +106,7 @@ class CompilerOptions:
         """Return the arguments for :func:`iree_core.compile`.
 
         Raises:
-            UsageError: several targets, or a flag that is not known here.
+            UsageError: a flag that is not known here.
         """
         backends, level = list(self.target_backends), 3 if self.optimize else 0
         details: list[str] = []
@@ -128,15 +129,12 @@ class CompilerOptions:
                     hint="Use iree_core.compile() and its arguments.",
                 )
         names = list(dict.fromkeys(backends))
-        if len(names) > 1:
-            raise UsageError(f"One target at a time, not {', '.join(names)}.")
-        if details and not names:
-            names = [_host_backend()]
-        name = names[0] if names else None
-        target = f"{name}:{','.join(details)}" if details else name
+        if details:
+            host = _host_backend()
+            names = [f"{n}:{','.join(details)}" if n == host else n for n in names or [host]]
         text_only = self.output_format is OutputFormat.MLIR_TEXT
         return {
-            "target": target,
+            "target": names or None,
             "opt_level": level,
             "compile_to": "scheduling" if text_only else None,
             "output": self.output_file,

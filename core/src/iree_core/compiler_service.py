@@ -41,7 +41,7 @@ class CompileRequest:
         model: the file to compile.
         frontend: name of the frontend; None to find it from the file.
         frontend_options: options of that frontend.
-        target: ``NAME[:OPTIONS]``; None for the host.
+        target: ``NAME[:OPTIONS]``, or several; None for the host.
         options: of the compiler.
         output: the file to write.
         workdir: a folder for reproducers.
@@ -52,7 +52,7 @@ class CompileRequest:
     model: Path
     frontend: str | None
     frontend_options: Mapping[str, str]
-    target: str | None
+    target: str | tuple[str, ...] | None
     options: CompileOptions
     output: Path
     workdir: Path
@@ -65,7 +65,7 @@ class CompileReport:
     """How a compilation went.
 
     Attributes:
-        target: the resolved target.
+        targets: the resolved targets, in the order of the module's variants.
         operations: operations of the model after the ``input`` phase.
         dispatches, kernels: dispatches called, and distinct ones compiled.
         reused: how many of the distinct ones an earlier compilation had made.
@@ -78,7 +78,7 @@ class CompileReport:
         nbytes: size of the module file.
     """
 
-    target: str
+    targets: tuple[str, ...]
     operations: int
     dispatches: int
     kernels: int
@@ -96,7 +96,7 @@ class CompileReport:
         fast = self.kernels - len(self.fallbacks)
         line = (
             f"{self.operations} ops in {self.dispatches} dispatches for "
-            f"{self.target.partition(':')[0]}, {fast} of {self.kernels} kernels on the fast path"
+            f"{self._names()}, {fast} of {self.kernels} kernels on the fast path"
         )
         if self.fallbacks and name_fallbacks:
             shown = "; ".join(str(note) for note in self.fallbacks[:3])
@@ -105,6 +105,9 @@ class CompileReport:
         if self.reused:
             line += f", {self.reused} compiled before"
         return f"{line}, {self.seconds:.1f} s, {format_size(self.nbytes)}"
+
+    def _names(self) -> str:
+        return " and ".join(target.partition(":")[0] for target in self.targets)
 
 
 def format_size(nbytes: int) -> str:
@@ -152,7 +155,7 @@ def compile(
     frontend: str | None = None,
     frontend_options: Mapping[str, str] | None = None,
     parameters: Sequence[str | os.PathLike[str]] = (),
-    target: str | None = None,
+    target: str | Sequence[str] | None = None,
     opt_level: int = 3,
     fallback: FallbackPolicy = "warn",
     embed_ir: EmbedPolicy = "auto",
@@ -176,6 +179,8 @@ def compile(
         parameters: safetensors files with the weights that an MLIR file names
             (``flow.parameter``).
         target: ``NAME[:OPTIONS]``, e.g. ``"llvm-cpu"``; None for this machine's processor.
+            Several, in a list, make a module with a variant for each: loading it takes the first
+            one that a device here runs.
         opt_level: 0 (compile fast) to 3 (run fast).
         fallback: what to do where a dispatch leaves the fast path: ``error``, ``warn`` (name it
             in the report) or ``allow`` (count it).
@@ -225,7 +230,7 @@ def compile(
                 model=_as_file(model, folder),
                 frontend=frontend,
                 frontend_options=dict(frontend_options or {}),
-                target=target,
+                target=target if isinstance(target, str | None) else tuple(target),
                 options=options,
                 output=partial,
                 workdir=folder,

@@ -21,6 +21,7 @@ class _Entry:
     shape: tuple[int, ...]
     dtype: np.dtype
     read: Callable[[], NDArray]
+    derived: bool = False
 
 
 class ParameterStore:
@@ -68,8 +69,12 @@ class ParameterStore:
         self, key: str, shape: tuple[int, ...], dtype: DTypeLike, compute: Callable[[], NDArray]
     ) -> str:
         """Register a tensor that ``compute`` makes each time its bytes are asked for."""
-        self._insert(key, _Entry(tuple(shape), np.dtype(dtype), compute))
+        self._insert(key, _Entry(tuple(shape), np.dtype(dtype), compute, derived=True))
         return key
+
+    def is_derived(self, key: str) -> bool:
+        """Tell whether the array stored under ``key`` is computed when it is read."""
+        return self._entries[key].derived
 
     def shape(self, key: str) -> tuple[int, ...]:
         """Return the shape of the array stored under ``key``."""

@@ -35,6 +35,10 @@ PHASES: Mapping[str, Callable[[CompilationState], list[Pass]]] = {
     "vm": _of("vm"),  # host functions -> the runtime's program
 }
 
+# Of several targets: phases that run once, and the first that runs for each of them.
+SHARED = ("input", "abi")
+PER_TARGET = "global-optimization"
+
 # A phase may be started from printed IR as long as everything it needs is in the IR.
 RESTARTABLE = ("input", "abi", "global-optimization", "dispatch-creation", "scheduling")
 

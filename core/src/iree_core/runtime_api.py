@@ -240,28 +240,6 @@ def load(
     return LoadedModule(file, choose_device(formats, options), host_functions)
 
 
-def choose_variant(file: ModuleFile, device: Device) -> Variant:
-    """Return the first variant of ``file`` that runs on ``device``.
-
-    Raises:
-        ModuleFileError: none does, with the reason for each.
-    """
-    reasons = []
-    for variant in file.variants:
-        if variant.executable is None:
-            return variant
-        reason = device.accepts(variant.executable.format, variant.executable.target)
-        if reason is None:
-            return variant
-        reasons.append(f"{variant.executable.target}: {reason}")
-    how = "`iree compile FILE.vmfb --target NAME -o OUT.vmfb` makes it from the IR in the module."
-    raise ModuleFileError(
-        f"The module does not run on {device.name}: {'; '.join(reasons) or 'it holds no code'}.",
-        where=file.origin,
-        hint=how if file.ir_nbytes else "Compile the model with --target for this device.",
-    )
-
-
 def _open(module: Any) -> ModuleFile:
     if isinstance(module, ModuleFile):
         return module

@@ -42,6 +42,11 @@ def inspect_command(module: Path, verbose: bool, ir: bool) -> None:
         print(f"  {describe(signature)}")
     _print_data(opened)
     print(f"\nIR: {_describe_ir(opened)}")
+    if len(opened.variants) > 1:
+        print("\nVariants, of which the first runs that a device here takes")
+        for variant in opened.variants:
+            used = sum(parameter.nbytes for parameter in opened.parameters_of(variant))
+            print(f"  {variant.backend}: {variant.target}, uses {format_size(used)} of the data")
     for variant in opened.variants:
         _print_variant(opened, variant, verbose)
 
@@ -85,6 +90,7 @@ def _print_data(module: ModuleFile) -> None:
 
 def _print_variant(module: ModuleFile, variant: Variant, verbose: bool) -> None:
     program = module.program(variant)
+    used = sum(parameter.nbytes for parameter in module.parameters_of(variant))
     print(f"\nTarget {variant.backend}: {variant.target}")
     names: tuple[str, ...] = ()
     if variant.executable is not None:
@@ -107,7 +113,7 @@ def _print_variant(module: ModuleFile, variant: Variant, verbose: bool) -> None:
             print(f"  {line}")
     state = sum(item.nbytes for item in program.globals)
     print(f"  state: {format_size(state)} in {len(program.globals)} variables")
-    print(f"  peak beside inputs: {peak(program, sum(p.nbytes for p in module.parameters))}")
+    print(f"  peak beside inputs: {peak(program, used)}")
     if verbose:
         for line in listing(program, names):
             print(f"  {line}".rstrip())

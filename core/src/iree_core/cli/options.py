@@ -33,7 +33,10 @@ def compile_options(function: _F) -> _F:
                 help="Weights that an .mlir file names, in safetensors.",
             ),
             click.option(
-                "--target", metavar="NAME[:OPTIONS]", help="What to compile for [this machine]."
+                "--target",
+                multiple=True,
+                metavar="NAME[:OPTIONS]",
+                help="What to compile for; several are tried in this order [this machine].",
             ),
             click.option(
                 "-O",
@@ -77,6 +80,7 @@ def compile_arguments(options: dict[str, Any]) -> dict[str, Any]:
         "dump_dir",
     )
     arguments = {name: options.pop(name) for name in names}
+    arguments["target"] = list(arguments["target"]) or None
     arguments["frontend_options"] = pairs(options.pop("frontend_options"), "--frontend-option")
     return arguments
 

@@ -85,6 +85,13 @@ def prepare(model: Path, options: dict[str, Any]) -> tuple[Any, list[NDArray]]:
     from iree_core.runtime_api import load
 
     module = load(path, device=options.pop("device"), threads=options.pop("threads"))
+    if len(module.file.variants) > 1:
+        device, variant = module.device, module.variant
+        print(
+            f"iree: note: runs on {device.name} ({device.description}), of the variants "
+            f"{', '.join(v.backend for v in module.file.variants)} that for {variant.backend}",
+            file=sys.stderr,
+        )
     function = getattr(module, name) if name else next(iter(module.functions.values()))
     return function, _complete(function, values, _sizes(dims))
 

@@ -53,12 +53,20 @@ class ExecutableInfo:
 
 @dataclass(frozen=True)
 class Variant:
-    """The module for one target."""
+    """The module for one target.
+
+    Attributes:
+        backend, target: whom and what it was compiled for.
+        executable: its code, None if it needs none.
+        bytecode: its host program.
+        uses: a bit for each parameter of the module; empty where it uses all of them.
+    """
 
     backend: str
     target: str
     executable: ExecutableInfo | None
     bytecode: memoryview
+    uses: memoryview
 
 
 @dataclass(frozen=True)
@@ -134,6 +142,22 @@ class ModuleFile:
         """The weights inside."""
         make = _parameter_within(self._constants_size)
         return self._located(lambda: self._root.tables(4, make))
+
+    def parameters_of(self, variant: Variant) -> tuple[Parameter, ...]:
+        """Return the weights that a variant uses.
+
+        Raises:
+            ModuleFileError: the list is damaged.
+        """
+        parameters = self.parameters
+        if not len(variant.uses):
+            return parameters
+        bits = np.unpackbits(np.frombuffer(variant.uses, np.uint8), bitorder="little")
+        if bits.size < len(parameters):
+            raise ModuleFileError(
+                "The module file is damaged: a list of weights is cut short.", where=self.origin
+            )
+        return tuple(p for p, used in zip(parameters, bits, strict=False) if used)
 
     @cached_property
     def versions(self) -> dict[str, str]:
@@ -300,7 +324,7 @@ def _dimension(table: Table) -> int | str:
 def _variant(table: Table, data_size: int) -> Variant:
     executable = table.table(2)
     info = None if executable is None else _executable(executable, data_size)
-    return Variant(table.string(0), table.string(1), info, table.blob(3))
+    return Variant(table.string(0), table.string(1), info, table.blob(3), table.blob(4))
 
 
 def _executable(table: Table, data_size: int) -> ExecutableInfo:

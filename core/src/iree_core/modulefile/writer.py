@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from iree_core import __version__
 from iree_core.interfaces import Executable
 from iree_core.modulefile.data import ALIGNMENT, FORMAT_VERSION, DataSection
@@ -29,12 +31,14 @@ class VariantSource:
         target: the target's spec.
         program: its host program.
         executable: its dispatches; None if there is none.
+        uses: offsets of the data that the program uses; None for all of it.
     """
 
     backend: str
     target: str
     program: Program
     executable: Executable | None
+    uses: frozenset[int] | None = None
 
 
 def write_module(
@@ -128,11 +132,11 @@ def _build(
         put_table(b, _string(b, f.name), _tensors(b, f.inputs), _tensors(b, f.outputs))
         for f in functions
     ]
-    variant_tables = [_put_variant(b, v, layout.ranges[id(v)]) for v in variants]
+    parts = [part for part in data.segments if part.key]
+    offsets = [part.offset for part in parts]
+    variant_tables = [_put_variant(b, v, layout.ranges[id(v)], offsets) for v in variants]
     parameters = [
-        put_table(b, _string(b, part.key), ("range", (part.offset, part.nbytes)))
-        for part in data.segments
-        if part.key
+        put_table(b, _string(b, part.key), ("range", (part.offset, part.nbytes))) for part in parts
     ]
     version_tables = [put_table(b, _string(b, k), _string(b, v)) for k, v in versions.items()]
     root = put_table(
@@ -171,7 +175,9 @@ def _tensors(b: Builder, types: Sequence[TensorType]) -> Field:
     return ("ref", put_tables(b, tables))
 
 
-def _put_variant(b: Builder, variant: VariantSource, image: tuple[int, int]) -> int:
+def _put_variant(
+    b: Builder, variant: VariantSource, image: tuple[int, int], parameters: Sequence[int]
+) -> int:
     executable: Field = ("ref", 0)
     if variant.executable is not None:
         source = variant.executable
@@ -191,4 +197,8 @@ def _put_variant(b: Builder, variant: VariantSource, image: tuple[int, int]) -> 
         )
     program: Field = ("ref", b.CreateByteVector(bytecode.encode(variant.program)))
     backend, target = _string(b, variant.backend), _string(b, variant.target)
-    return put_table(b, backend, target, executable, program)
+    uses: Field = ("ref", 0)
+    if variant.uses is not None:
+        bits = np.array([offset in variant.uses for offset in parameters], np.bool_)
+        uses = ("ref", b.CreateByteVector(np.packbits(bits, bitorder="little").tobytes()))
+    return put_table(b, backend, target, executable, program, uses)

@@ -48,9 +48,14 @@ class PortableIr:
     keys: frozenset[str]
 
 
+def copy_of(module: ir.Module) -> ir.Module:
+    """Return a copy of ``module`` in the same context."""
+    return ir.Module.parse(_bytecode(module), context=module.context)
+
+
 def take(module: ir.Module) -> PortableIr:
     """Return a copy of ``module``, without locations."""
-    copy = ir.Module.parse(_bytecode(module), context=module.context)
+    copy = copy_of(module)
     run_pipeline(copy, "builtin.module(strip-debuginfo)")
     return PortableIr(_bytecode(copy), frozenset(_keys(copy)))
 
