@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from iree_core.errors import InvocationError, ModuleFileError
+from iree_core.errors import InvocationError
 from iree_core.hal import Buffer, Device
 from iree_core.hal.observe import observed
-from iree_core.hal.registry import choose_device, open_device
+from iree_core.hal.registry import open_device
 from iree_core.modulefile import ModuleFile, Variant
+from iree_core.variants import choose_variant, first_usable
 from iree_core.vm import arguments
 from iree_core.vm.host_calls import HostFunction
 from iree_core.vm.instance import Instance, public_functions
@@ -111,8 +112,9 @@ class LoadedModule:
         file: ModuleFile,
         device: Device,
         host_functions: Mapping[str, HostFunction] | None = None,
+        variant: Variant | None = None,
     ) -> None:
-        """Load the variant of ``file`` that fits ``device``.
+        """Load ``variant`` of ``file``, or the first one that fits ``device``.
 
         Raises:
             ModuleFileError: none fits, or it is damaged.
@@ -120,7 +122,7 @@ class LoadedModule:
             DeviceError: out of memory.
         """
         self._file, self._device = file, device
-        self._variant = choose_variant(file, device)
+        self._variant = variant or choose_variant(file, device)
         program = file.program(self._variant)
         executable = None
         if self._variant.executable is not None:
@@ -143,6 +145,11 @@ class LoadedModule:
     def device(self) -> Device:
         """Where the module runs."""
         return self._device
+
+    @property
+    def variant(self) -> Variant:
+        """Which of the file's variants runs: for what it was compiled."""
+        return self._variant
 
     @property
     def file(self) -> ModuleFile:
@@ -206,7 +213,7 @@ class UnknownFunctionError(InvocationError, AttributeError, KeyError):
 
 
 # Names a function of the model cannot take as an attribute; module["reset"] reaches it.
-_RESERVED = frozenset(("device", "file", "functions", "reset", "state"))
+_RESERVED = frozenset(("device", "file", "functions", "reset", "state", "variant"))
 
 
 def load(
@@ -219,8 +226,8 @@ def load(
 
     Args:
         module: path of a module file, its bytes, or what ``iree_core.compile`` returned.
-        device: e.g. ``local-task``, ``cuda://1``; the best one here that runs the module if
-            None.
+        device: e.g. ``local-task``, ``cuda://1``; if None, the best one here for the first of
+            the module's variants that any runs.
         threads: how many threads a CPU driver uses; all processors if None.
         host_functions: what the module calls back, by name: functions that take copies of the
             operands as numpy arrays and return None, an array, or a tuple of arrays.
@@ -236,8 +243,9 @@ def load(
     options = {} if threads is None else {"threads": str(threads)}
     if device is not None:
         return LoadedModule(file, open_device(device, options), host_functions)
-    formats = {v.executable.format for v in file.variants if v.executable is not None}
-    return LoadedModule(file, choose_device(formats, options), host_functions)
+    return first_usable(
+        file, options, lambda device, variant: LoadedModule(file, device, host_functions, variant)
+    )
 
 
 def _open(module: Any) -> ModuleFile:
