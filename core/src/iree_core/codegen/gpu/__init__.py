@@ -65,6 +65,7 @@ def schedule(
     Raises:
         NotScheduled: none does; the message lists why.
     """
+    from iree_core.codegen.gpu.attention import build_attention
     from iree_core.codegen.gpu.contraction import build_contraction
     from iree_core.codegen.gpu.elementwise import build_elementwise
     from iree_core.codegen.gpu.matrix import build_matrix
@@ -73,6 +74,7 @@ def schedule(
     reasons = []
     schedules: tuple[tuple[str, Schedule], ...] = (
         *own,
+        ("attention", build_attention),
         ("matrix", build_matrix),
         ("contraction", build_contraction),
         ("rows", build_rows),
