@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 TYPES = {
     "f32": 0, "f16": 1, "i32": 2, "ui8": 3, "i64": 4, "i1": 6, "i16": 7, "c64": 8, "i8": 9,
-    "f64": 10, "resource": 13, "ui32": 15, "ui16": 16, "i4": 17,
+    "f64": 10, "ui64": 12, "resource": 13, "ui32": 15, "ui16": 16, "i4": 17,
 }  # fmt: skip
 DTYPES = {
     "f32": np.float32, "f16": np.float16, "i32": np.int32, "ui8": np.uint8, "i64": np.int64,
     "i1": np.bool_, "i16": np.int16, "c64": np.complex64, "i8": np.int8, "f64": np.float64,
-    "ui32": np.uint32, "ui16": np.uint16,
+    "ui64": np.uint64, "ui32": np.uint32, "ui16": np.uint16,
 }  # fmt: skip
 
 
@@ -87,12 +87,12 @@ class Graph:
         return len(self.made.tensors) - 1
 
     def op(
-        self, name: str, inputs: Sequence[int], outputs: Sequence[int], options: str = "",
-        **fields: Any,
+        self, operator: str, inputs: Sequence[int], outputs: Sequence[int], options: str = "",
+        /, **fields: Any,
     ) -> None:  # fmt: skip
         """Add an operator; ``fields`` are its options as the schema's object names them."""
         made = schema.OperatorT()
-        made.opcodeIndex = self.model.opcode(name)
+        made.opcodeIndex = self.model.opcode(operator)
         made.inputs, made.outputs = list(inputs), list(outputs)
         if options:
             second = not hasattr(schema.BuiltinOptions, options)
@@ -187,11 +187,17 @@ def single(
     options: str = "",
     *,
     version: int = 1,
+    bodies: Sequence[Callable[[Graph], None]] = (),
     **fields: Any,
 ) -> bytes:
-    """Return a model of one operator; inputs without contents are the model's."""
+    """Return a model of one operator; inputs without contents are the model's.
+
+    ``bodies`` fill the graphs that it refers to, numbered from 1.
+    """
     model = Model(version)
     graph = model.graph()
+    for number, body in enumerate(bodies, 1):
+        body(model.graph(f"body{number}"))
     places = []
     for number, t in enumerate(inputs):
         places.append(-1 if t is None else graph.tensor(f"x{number}", t))

@@ -8,9 +8,13 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from tests.tflite.builder import T, single
 from tests.tflite.harness import Case
 
+_MODULES = (
+    "cases_float", "cases_integer", "cases_lookup", "cases_quantized", "cases_stablehlo",
+)  # fmt: skip
 _TABLE: dict[str, Callable[[], Case]] = {}
 
 
@@ -32,6 +36,7 @@ def add(
     inputs: Sequence[T | None],
     outputs: Sequence[T],
     options: str = "",
+    /,
     *,
     rtol: float = 1e-5,
     atol: float = 1e-6,
@@ -40,9 +45,11 @@ def add(
     sizes: Sequence[tuple[int, ...]] | None = None,
     optimized: bool = False,
     version: int = 1,
+    expected: Callable[..., Sequence[NDArray]] | None = None,
     **fields: Any,
 ) -> None:
-    """Add a case of one operator; ``sizes`` are the inputs' where the model leaves them open."""
+    """Add a case of one operator; ``sizes`` are the inputs' where the model leaves them open,
+    ``expected`` is described at :class:`Case`."""
     assert name not in _TABLE, name
 
     def build() -> Case:
@@ -57,7 +64,7 @@ def add(
             for _ in range(calls)
         ]
         model = single(op, inputs, outputs, options, version=version, **fields)
-        return Case(name, model, made, rtol, atol, steps, optimized)
+        return Case(name, model, made, rtol, atol, steps, optimized, expected)
 
     _TABLE[name] = build
 
@@ -77,5 +84,5 @@ def q(kind: str, *shape: int, scale: float = 0.05, zero: int | None = None) -> T
 
 @cache
 def _register_all() -> None:
-    for module in ("cases_float", "cases_integer", "cases_quantized"):
+    for module in _MODULES:
         import_module(f"tests.tflite.{module}").register()

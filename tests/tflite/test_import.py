@@ -59,14 +59,14 @@ def test_all_unsupported_operators_are_named_at_once(tmp_path: Path) -> None:
     outputs = [graph.tensor(name, T("f32", (2, 3))) for name in names]
     graph.op("custom:Mine", [x], [outputs[0]])
     graph.op("ABS", [outputs[0]], [outputs[1]])
-    graph.op("LSH_PROJECTION", [outputs[1]], [outputs[2]])
+    graph.op("SKIP_GRAM", [outputs[1]], [outputs[2]])
     graph.made.inputs, graph.made.outputs = [x], [outputs[2]]
     with pytest.raises(UnsupportedOperatorError) as caught:
         _import(model.build(), tmp_path)
     message = str(caught.value)
     assert "2 operators" in message
     assert "first (Mine)" in message
-    assert "third (LSH_PROJECTION)" in message
+    assert "third (SKIP_GRAM)" in message
 
 
 def test_signatures_become_functions(tmp_path: Path) -> None:
@@ -110,6 +110,26 @@ def test_a_loop_runs_as_often_as_its_condition_holds() -> None:
         run_reference(model, calls)[0], run_compiled(model, calls)[0], strict=False
     ):
         np.testing.assert_array_equal(have, want)
+
+
+def test_a_graph_can_call_another() -> None:
+    model = Model()
+    main, other = model.graph("main"), model.graph("other")
+    for graph in (main, other):
+        graph.made.inputs = [graph.tensor("x", T("f32", (3,)))]
+        graph.made.outputs = [graph.tensor("y", T("f32", (3,)))]
+    main.op("CALL", [0], [1], "CallOptions", subgraph=1)
+    other.op("ADD", [0, 0], [1], "AddOptions")
+    x = np.array([1, 2, 3], np.float32)
+    np.testing.assert_array_equal(run_compiled(model.build(), [[x]])[0][0], x + x)
+
+
+def test_a_custom_call_is_named(tmp_path: Path) -> None:
+    x = T("f32", (3,))
+    options = {"callTargetName": "their.kernel"}
+    data = single("STABLEHLO_CUSTOM_CALL", [x], [x], "StablehloCustomCallOptions", **options)
+    with pytest.raises(UnsupportedOperatorError, match=r"custom operator their\.kernel"):
+        _import(data, tmp_path)
 
 
 def test_a_branch_is_chosen_by_its_condition() -> None:

@@ -16,6 +16,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+import flatbuffers
 import numpy as np
 import tflite
 from numpy.typing import NDArray
@@ -172,10 +173,34 @@ class _Invalid(Exception):
     """Contents that contradict themselves."""
 
 
+class _StablehloCaseOptions:
+    """Accessor of a table that the ``tflite`` package does not know yet."""
+
+    def Init(self, data: Any, position: int) -> None:
+        self._tab = flatbuffers.table.Table(data, position)
+
+    def BranchSubgraphIndices(self, place: int) -> int:
+        vector = self._tab.Vector(self._tab.Offset(4))
+        return int(self._tab.Get(flatbuffers.number_types.Int32Flags, vector + 4 * place))
+
+    def BranchSubgraphIndicesLength(self) -> int:
+        field = self._tab.Offset(4)
+        return int(self._tab.VectorLen(field)) if field else 0
+
+
+# Entries of the schema that the package lacks.
+_NEWER = {
+    "BuiltinOperator": {209: "STABLEHLO_CASE"},
+    "BuiltinOptions2": {23: "StablehloCaseOptions"},
+}
+_NEWER_TABLES = {"StablehloCaseOptions": _StablehloCaseOptions}
+
+
 @cache
 def _names(table: str) -> Mapping[int, str]:
     enum = getattr(tflite, table)
-    return {v: k for k, v in vars(enum).items() if isinstance(v, int) and k[0] != "_"}
+    known = {v: k for k, v in vars(enum).items() if isinstance(v, int) and k[0] != "_"}
+    return _NEWER.get(table, {}) | known
 
 
 class _Reader:
@@ -236,6 +261,9 @@ class _Reader:
             builtin = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
             custom = builtin == tflite.BuiltinOperator.CUSTOM
             title = _text(code.CustomCode()) if custom else _names("BuiltinOperator").get(builtin)
+            options = _options(op)
+            if builtin == tflite.BuiltinOperator.STABLEHLO_CUSTOM_CALL and options is not None:
+                custom, title = True, _text(options.CallTargetName())
             return OperatorInfo(
                 title or f"operator code {builtin}",
                 custom,
@@ -243,7 +271,7 @@ class _Reader:
                 positions(op.Inputs, op.InputsLength(), absent=True),
                 positions(op.Outputs, op.OutputsLength(), absent=True),
                 positions(op.Intermediates, op.IntermediatesLength(), absent=True),
-                _options(op),
+                options,
             )
 
         return Graph(
@@ -334,8 +362,9 @@ def _options(op: Any) -> Any:
         ("BuiltinOptions2", op.BuiltinOptions2Type(), op.BuiltinOptions2()),
     ):
         name = _names(table).get(kind, "NONE")
-        if field is not None and name != "NONE" and hasattr(tflite, name):
-            options = getattr(tflite, name)()
+        accessor = getattr(tflite, name, _NEWER_TABLES.get(name))
+        if field is not None and name != "NONE" and accessor is not None:
+            options = accessor()
             options.Init(field.Bytes, field.Pos)
             return options
     return None

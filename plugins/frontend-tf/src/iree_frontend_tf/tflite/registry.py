@@ -45,7 +45,8 @@ Lowering = Callable[["Node"], Outputs]
 FAMILIES = (
     "elementwise", "quantized_elementwise", "tables", "cast", "shape", "slicing", "matmul",
     "conv", "pooling", "reduce", "normalization", "resize", "gather_scatter", "selection",
-    "generators", "control_flow", "recurrent", "signal",
+    "generators", "control_flow", "recurrent", "signal", "random", "detection", "sparse_lookup",
+    "stablehlo", "stablehlo_regions",
 )  # fmt: skip
 
 

@@ -63,6 +63,9 @@ def public_functions(model: Model) -> list[Signature]:
 
 
 def _calls(op: OperatorInfo) -> list[int]:
+    if op.name == "STABLEHLO_CASE" and op.options is not None:
+        count = op.options.BranchSubgraphIndicesLength()
+        return [op.options.BranchSubgraphIndices(place) for place in range(count)]
     fields = {
         "IF": ("ThenSubgraphIndex", "ElseSubgraphIndex"),
         "WHILE": ("CondSubgraphIndex", "BodySubgraphIndex"),

@@ -6,10 +6,10 @@ size that the body does not keep becomes dynamic.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from iree_core.ir import ir, scf, tensor
-from iree_core.lowering import index, tensors
+from iree_core.ir import arith, ir, scf, tensor
+from iree_core.lowering import index, scalars, tensors
 from iree_core.lowering.tensors import DYNAMIC, Tensor
 from iree_frontend_tf.tflite.initial import variable_name
 from iree_frontend_tf.tflite.registry import Node, lowering
@@ -51,12 +51,54 @@ def if_(node: Node) -> list[AnyValue]:
     if known is not None:
         return importer.import_graph(numbers[0 if known.reshape(-1)[0] else 1], inputs)
     condition = _flag(node, node.value(0))
+
+    def branch(number: int) -> Callable[[], list[AnyValue]]:
+        return lambda: importer.import_graph(number, inputs)
+
+    return _choose(node, condition, [branch(number) for number in numbers])
+
+
+@lowering("STABLEHLO_CASE")
+def case(node: Node) -> list[AnyValue]:
+    """One of several graphs by a number; the last one where the number names none."""
+    numbers = node.option_list("BranchSubgraphIndices")
+    inputs = _given(node, 1)
+    if not numbers:
+        node.unsupported("it has no branch")
+    known = node.array(0)
+    if known is not None:
+        chosen = int(known.reshape(-1)[0])
+        inside = 0 <= chosen < len(numbers)
+        return node.importer.import_graph(numbers[chosen if inside else -1], inputs)
+    selector = tensors.scalar_at(tensors.reshape(node.tensor(0), ()), [])
+
+    def branch(place: int) -> list[AnyValue]:
+        if place == len(numbers) - 1:
+            return node.importer.import_graph(numbers[place], inputs)
+        wanted = scalars.constant(place, node.value(0).element)
+        here = arith.cmpi(arith.CmpIPredicate.eq, selector, wanted)
+        return _choose(
+            node,
+            here,
+            [
+                lambda: node.importer.import_graph(numbers[place], inputs),
+                lambda: branch(place + 1),
+            ],
+        )
+
+    return branch(0)
+
+
+def _choose(
+    node: Node, condition: ir.Value, branches: Sequence[Callable[[], list[AnyValue]]]
+) -> list[AnyValue]:
+    """Emit what the first of two ``branches`` emits where ``condition`` holds, else the other."""
     holder = scf.IfOp(condition, [], has_else=True)
     blocks = [holder.then_block, holder.else_block]
     results: list[list[Tensor]] = []
-    for block, number in zip(blocks, numbers, strict=True):
+    for block, emit in zip(blocks, branches, strict=True):
         with ir.InsertionPoint(block):
-            made = importer.import_graph(number, inputs)
+            made = emit()
             if not all(isinstance(v, Value) for v in made):
                 node.unsupported("a branch returns a variable")
             results.append(_tensors(node, made))
@@ -141,6 +183,12 @@ def _loop(
 def call_once(node: Node) -> list[AnyValue]:
     """Nothing: the values it assigns are the variables' first ones."""
     return []
+
+
+@lowering("CALL")
+def call(node: Node) -> list[AnyValue]:
+    """What another graph makes of the inputs."""
+    return node.importer.import_graph(node.option("Subgraph", -1), _given(node, 0))
 
 
 @lowering("STABLEHLO_COMPOSITE")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from iree_core.ir import arith, ir
 from iree_core.lowering import index, scalars, tensors
-from iree_core.lowering.element import I32, I64, ElementType
+from iree_core.lowering.element import BOOL, I32, I64, ElementType
 from iree_core.lowering.scalars import constant
 from iree_core.lowering.structured import (
     affine_map,
@@ -16,6 +16,7 @@ from iree_core.lowering.structured import (
     reduce,
 )
 from iree_core.lowering.tensors import Tensor
+from iree_core.lowering.window import Window, reduce_window
 from iree_frontend_tf.tflite.fixed_point import (
     emit_saturate,
     emit_scaled,
@@ -167,3 +168,27 @@ def arg_reduce(x: Tensor, axis: int, *, largest: bool, element: ElementType) -> 
     )
     found = Tensor(places, tuple(dims), I64)
     return elementwise([found], element, lambda v: scalars.convert(v, I64, element))
+
+
+_WINDOW_FUNCTIONS: dict[int, Callable[..., ir.Value]] = {
+    1: scalars.add, 2: scalars.mul, 3: scalars.minimum, 4: scalars.maximum,
+}  # fmt: skip
+
+
+@lowering("REDUCE_WINDOW")
+def reduce_windows(node: Node) -> Tensor:
+    """Sums, products, extrema, and or or of windows of a given shape."""
+    x = node.tensor(0)
+    kind, e = node.option("ReduceFunction", 0), x.element
+    shape, strides, dilations = (
+        node.ints(i, what) for i, what in ((2, "the window"), (3, "strides"), (4, "dilations"))
+    )
+    table = {5: scalars.mul, 6: scalars.add} if e == BOOL else _WINDOW_FUNCTIONS
+    combine = table.get(kind)
+    if combine is None:
+        node.unsupported(f"the reduction number {kind} of {e.name} is not supported")
+    initial = tensors.scalar_at(tensors.reshape(node.tensor(1), ()), [])
+    windows = [Window(*sizes) for sizes in zip(shape, strides, dilations, strict=True)]
+    return reduce_window(
+        [x], windows, [initial], lambda made, item: [combine(made[0], item[0], e)]
+    )[0]  # fmt: skip
