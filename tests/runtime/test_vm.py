@@ -218,6 +218,7 @@ def test_select_and_conversions() -> None:
     ("op", "left", "right", "result"),
     [
         ("fadd", 1.5, 2.0, 3.5), ("fdiv", 1.0, 0.0, math.inf), ("fdiv", -1.0, 0.0, -math.inf),
+        ("fpow", 8.0, 2.0, 64.0), ("fpow", -8.0, 0.5, math.nan), ("fpow", 0.0, -1.0, math.inf),
         ("fdiv", 0.0, 0.0, math.nan), ("fmin", 1.0, 2.0, 1.0), ("fmax", 1.0, math.nan, math.nan),
     ],
 )  # fmt: skip

@@ -62,6 +62,19 @@ def float_divide(left: float, right: float) -> float:
     return math.copysign(math.inf, left) * math.copysign(1.0, right)
 
 
+def float_power(base: float, exponent: float) -> float:
+    """Return the power as C's ``pow``: NaN of a negative number and a fraction, else infinite
+    beyond the range."""
+    try:
+        return math.pow(base, exponent)
+    except OverflowError:
+        return -math.inf if base < 0 and exponent % 2 == 1 else math.inf
+    except ValueError:
+        if base:
+            return math.nan
+        return math.copysign(math.inf, base) if exponent % 2 == 1 else math.inf
+
+
 def minimum(left: float, right: float) -> float:
     """Return the smaller operand, or NaN if one is."""
     return left + right if left != left or right != right else min(left, right)

@@ -133,6 +133,7 @@ OPCODES: dict[str, str] = {
     "fmov": "Ff",
     "fmin": "Fff",
     "fmax": "Fff",
+    "fpow": "Fff",
     "feq": "Iff",
     "flt": "Iff",
     "fle": "Iff",

@@ -39,6 +39,7 @@ _EXPRESSIONS = {
     "const": "{0}", "fconst": "{0}",
     "fadd": "{0} + {1}", "fsub": "{0} - {1}", "fmul": "{0} * {1}",
     "fdiv": "float_divide({0}, {1})", "fmin": "minimum({0}, {1})", "fmax": "maximum({0}, {1})",
+    "fpow": "float_power({0}, {1})",
     "itof": "float({0})", "ftoi": "to_integer({0})", "fmath": "apply_math({0}, {1})",
     "alloc": "allocate({0})", "constants": "constants",
     "load": "load_integer({0}, {1}, {2})", "fload": "load_float({0}, {1}, {2})",

@@ -169,6 +169,8 @@ def _trilinear(
             tensor = tensor.unsqueeze(axis)
         product = tensor if product is None else product * tensor
     assert product is not None
+    for axis in {*expand_a} & {*expand_b} & {*expand_c}:
+        product = product.narrow(axis, 0, 0)  # no operand gives it a size
     return product.sum(list(sum_over)) if sum_over else product
 
 

@@ -76,6 +76,20 @@ def _multinomial(
     return torch.topk(clocks, num_samples, -1, largest=False).indices
 
 
+@register(aten.randint.default)
+def _random_integers_below(high: Any, size: Any, **options: Any) -> Any:
+    return _random_integers(0, high, size, **options)
+
+
+@register(aten.randint.low)
+def _random_integers(low: Any, high: Any, size: Any, **options: Any) -> Any:
+    """Draw integers, whatever type is to hold them: torch-mlir's way gives floats fractions."""
+    kind = options.pop("dtype", None)
+    if kind is None or not kind.is_floating_point:
+        return NotImplemented
+    return aten.randint.low(low, high, size, dtype=torch.int64, **options).to(kind)
+
+
 @register(aten.scatter.reduce)
 def _scatter_reduce(
     x: torch.Tensor, dim: int, index: torch.Tensor, source: torch.Tensor, *, reduce: str

@@ -76,6 +76,8 @@ def decompose(program: ExportedProgram) -> ExportedProgram:
             for node in child.graph.nodes:
                 if node.op == "call_function" and node.target in _VIEWS:
                     node.target, node.args = _VIEWS[node.target](*node.args)
+                elif node.op == "call_function" and node.target in _RANGES:
+                    _count_into(node)
     return program.run_decompositions(table())
 
 
@@ -87,6 +89,26 @@ _VIEWS: dict[Any, Callable[..., tuple[Any, tuple[Any, ...]]]] = {
     ),
 }  # fmt: skip
 """By views that torch refuses to make functional: the operator that is the same to it."""
+
+
+_RANGES = {
+    torch.ops.aten.arange.out: torch.ops.aten.arange.default,
+    torch.ops.aten.arange.start_out: torch.ops.aten.arange.start_step,
+}
+
+
+def _count_into(node: fx.Node) -> None:
+    """Let ``arange(..., out=x)`` keep the shape of x where the number of elements agrees."""
+    out = node.kwargs["out"]
+    given = out.meta["val"]
+    if given.dim() == 1 or given.numel() != node.meta["val"].numel():
+        return
+    with node.graph.inserting_before(node):
+        made = node.graph.call_function(_RANGES[node.target], node.args, {"dtype": given.dtype})
+        shaped = node.graph.call_function(
+            torch.ops.aten.reshape.default, (made, list(given.shape))
+        )
+    node.target, node.args, node.kwargs = torch.ops.aten.copy_.default, (out, shaped), {}
 
 
 def from_decomposed(program: ExportedProgram) -> Program:

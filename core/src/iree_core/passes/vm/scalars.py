@@ -28,6 +28,7 @@ _UNSIGNED = {
 _FLOAT = {
     "arith.addf": "fadd", "arith.subf": "fsub", "arith.mulf": "fmul", "arith.divf": "fdiv",
     "arith.minimumf": "fmin", "arith.maximumf": "fmax",
+    "math.powf": "fpow",
 }  # fmt: skip
 _SAME = ("arith.index_cast", "arith.truncf", "arith.extf")
 _PREDICATES = ("eq", "ne", "lt", "le", "gt", "ge", "lt", "le", "gt", "ge")

@@ -15,6 +15,7 @@ def lower(module: ir.Module) -> None:
     """Replace every operator of the table that the table's function does not decline."""
     from iree_core.passes.input.torch_ops import (  # noqa: F401
         linear_algebra,
+        numbers,
         order,
         scattering,
         selection,
@@ -23,6 +24,7 @@ def lower(module: ir.Module) -> None:
     )
 
     _replace_empty(module)
+    numbers.lower(module)
     names = {f"torch.{name}" for name in LOWERINGS} | {"torch.operator"}
     for op in operations(module, names):
         name = op.name
