@@ -83,11 +83,16 @@ class Target:
         spec: canonical text, e.g. ``x86_64-unknown-linux-gnu,cpu=znver5,features=+avx512f``;
             equal specs make equal code.
         cpu: the cost model (None for devices that are no CPU).
+        attention: a schedule takes attention in one dispatch (true of every CPU).
+        panel: how many columns of a constant factor of a matrix product lie side by side, for
+            devices that are no CPU; 0: factors stay as they are.
     """
 
     backend: str
     spec: str
     cpu: CpuModel | None = None
+    attention: bool = False
+    panel: int = 0
 
 
 @dataclass(frozen=True)

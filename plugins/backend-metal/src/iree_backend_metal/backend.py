@@ -36,7 +36,7 @@ class MetalBackend(Backend):
 
     def resolve(self, options: str) -> Target:
         """Return the target that ``options`` names; see :mod:`iree_backend_metal.target`."""
-        return Target(self.name, parse_target(options).spec)
+        return Target(self.name, parse_target(options).spec, attention=True)
 
     def compile(self, dispatch: str, target: Target, *, strategy: str = "auto") -> CompiledDispatch:
         """Compile one dispatch to MSL.

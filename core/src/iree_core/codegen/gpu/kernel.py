@@ -29,6 +29,7 @@ class GpuModel:
         invocations: invocations of a workgroup where nothing else decides.
         tile_rows: most rows of the register tile of one invocation.
         tile_columns: columns of it, a multiple of 4 that are loaded as vectors of 4.
+        sums: most sums of one invocation where each serves many inputs (attention).
         least_tiles: tiles that keep the device busy; smaller tiles are taken to have as many.
         subgroup: size of subgroups, consecutive invocations that can exchange values; 0 where
             nothing is known of them.
@@ -40,6 +41,7 @@ class GpuModel:
     invocations: int = 64
     tile_rows: int = 8
     tile_columns: int = 8
+    sums: int = 128
     least_tiles: int = 256
     subgroup: int = 0
     subgroup_sums: bool = False

@@ -57,7 +57,7 @@ class CreateDispatches:
         """
         sizes = resolve_sizes(module)
         decoder = Decoder()
-        attention = state.target.cpu is not None
+        attention = state.target.cpu is not None or state.target.attention
         for function in host_functions(module):
             outliner = _Outliner(module, function, sizes, decoder, attention)
             for block in list(host_blocks(function)):
