@@ -51,7 +51,8 @@ def test_compile_prints_the_line_of_truth(model: Path, capsys: pytest.CaptureFix
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith(f"{output}: 2 ops in 2 dispatches for ")
     assert "2 of 2 kernels on the fast path" in line
-    assert sorted(path.name for path in model.parent.iterdir()) == ["model.mlir", "model.vmfb"]
+    left = sorted(path.name for path in model.parent.iterdir())
+    assert left == ["cache", "model.mlir", "model.vmfb"]
 
 
 def test_run_takes_inputs_and_checks_outputs(
