@@ -6,7 +6,7 @@ import torch
 
 import iree_frontend_torch
 
-OPEN = {n: torch.export.Dim.AUTO for n in (0, 2, 3)}
+OPEN = dict.fromkeys((0, 2, 3), torch.export.Dim.AUTO)
 
 
 def test_arithmetic_of_symbolic_sizes() -> None:

@@ -167,8 +167,7 @@ def _step(
     """One implicit double-shift step on a block of three rows or more."""
     lo, hi = first.get(), last.get()
     above, next_ = index.sub(hi, 1), index.value(index.add(lo, 1))
-    total = t[above, above] + t[hi, hi]
-    product = t[above, above] * t[hi, hi] - t[above, hi] * t[hi, above]
+    total, product = _shifts(t, above, hi)
     # An unusual shift every tenth time breaks cycles (as EISPACK's hqr does).
     tenth = equal(index.remainder(tries.get(), 10), 0)
     size_ = t[hi, above].magnitude + t[above, index.sub(hi, 2)].magnitude
@@ -198,6 +197,21 @@ def _step(
     start = index.sub(above, 1)
     rotate(routine, t, z, above, cosine, y.get() / length, (start, index.add(hi, 1)), size)
     t[hi, start] = zero
+
+
+def _shifts(t: Array, above: Dim, hi: Dim) -> tuple[Number, Number]:
+    """Return sum and product of the shifts: the eigenvalues of the last two rows, or twice the
+    one closer to the corner where they are real (as LAPACK's lahqr, for its order)."""
+    corner = t[hi, hi]
+    middle = (t[above, above] + corner) * 0.5
+    rest = (t[above, above] - middle) * (corner - middle) - t[above, hi] * t[hi, above]
+    real = rest < 0.0
+    root = choose(real, -rest, rest).root
+    upper, lower = middle + root, middle - root
+    distances = (upper - corner).magnitude, (lower - corner).magnitude
+    closer = choose(distances[0] <= distances[1], upper, lower)
+    product = choose(real, closer * closer, middle * middle + rest)
+    return choose(real, closer, middle) * 2.0, product
 
 
 def _reflect_three(

@@ -105,9 +105,7 @@ def _count_into(node: fx.Node) -> None:
         return
     with node.graph.inserting_before(node):
         made = node.graph.call_function(_RANGES[node.target], node.args, {"dtype": given.dtype})
-        shaped = node.graph.call_function(
-            torch.ops.aten.reshape.default, (made, list(given.shape))
-        )
+        shaped = node.graph.call_function(torch.ops.aten.reshape.default, (made, list(given.shape)))
     node.target, node.args, node.kwargs = torch.ops.aten.copy_.default, (out, shaped), {}
 
 
