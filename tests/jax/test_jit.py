@@ -49,6 +49,7 @@ def test_nested_arguments_dtypes_and_weak_types() -> None:
             "weak": n * 2.5,
             "none": None,
             "flag": p["a"] > 0,
+            "weak flag": n == n,
             "key": jax.random.split(key),
         }
 
@@ -117,7 +118,15 @@ def test_memory_is_shared() -> None:
 
 def test_inside_transformations_jax_traces() -> None:
     function = iree_frontend_jax.jit(lambda x: jnp.sin(x).sum())
-    np.testing.assert_allclose(jax.grad(function)(jnp.ones(3)), np.cos(np.ones(3)), rtol=1e-6)
+    gradient = jax.grad(function)
+    np.testing.assert_allclose(gradient(jnp.ones(3)), np.cos(np.ones(3)), rtol=1e-6)
+    compiled = iree_frontend_jax.jit(gradient)  # of its own, though it carries the function
+    np.testing.assert_allclose(compiled(jnp.ones(3)), np.cos(np.ones(3)), rtol=1e-6)
+
+
+def test_unknown_options_are_refused_at_once() -> None:
+    with pytest.raises(UsageError, match="no option keep_unused"):
+        iree_frontend_jax.jit(lambda x: x, keep_unused=True)
 
 
 def test_one_module_for_all_sizes(tmp_path: Path) -> None:

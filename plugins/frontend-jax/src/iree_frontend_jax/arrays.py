@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 # Names of generators by the element type of their keys.
 _GENERATORS = {"key<fry>": "threefry2x32", "key<rbg>": "rbg", "key<urbg>": "unsafe_rbg"}
-_WEAK: dict[str, type] = {"f": float, "i": int, "c": complex}
+_WEAK: dict[str, type] = {"b": bool, "f": float, "i": int, "c": complex}
 
 
 def is_key(dtype: Any) -> bool:
@@ -59,7 +59,7 @@ def _put(found: Any) -> jax.Array:
 
 def _weaken(array: jax.Array, number: type) -> jax.Array:
     """Return ``array`` with a weak type, as results of Python numbers have in JAX."""
-    if not array.shape:
+    if not array.shape and number is not bool:
         return jax.numpy.asarray(number(array.item()))
     # JAX makes no other array weak in public; this is what its own tests use.
     from jax._src.lax.lax import _convert_element_type

@@ -44,6 +44,9 @@ def jit(
 
     Calls take and return what ``jax.jit(fun)`` would, dtypes and weak types included. Inside a
     transformation of JAX (``grad``, ``vmap``, ``jax.jit``) the function is traced by JAX.
+
+    Raises:
+        UsageError: ``fun`` cannot be called, or an option does not exist.
     """
     if fun is None:
         return functools.partial(
@@ -59,6 +62,13 @@ def jit(
         )
     if not callable(fun):
         raise UsageError(f"A {type(fun).__name__} cannot be compiled.", hint="Give a function.")
+    unknown = sorted(set(options) - set(inspect.signature(iree.compile).parameters))
+    if unknown:
+        raise UsageError(
+            f"jit has no option {', '.join(unknown)}.",
+            hint="It takes static and donated arguments as jax.jit does, target, device, threads, "
+            "and the options of iree_core.compile.",
+        )
     static = _Selection(fun, static_argnums, static_argnames)
     donated = _Selection(fun, donate_argnums, donate_argnames)
     return JittedFunction(fun, static, donated, target, device, threads, options)
@@ -119,7 +129,8 @@ class JittedFunction:
             static_argnums=tuple(sorted(static.numbers)),
             static_argnames=tuple(sorted(static.names)),
         )
-        functools.update_wrapper(self, fun)
+        # What a transformation of another such function carries is that function's own.
+        functools.update_wrapper(self, fun, updated=())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the function, compiling it first where the signature was not met before.
