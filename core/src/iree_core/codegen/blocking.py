@@ -13,6 +13,7 @@ from iree_core.codegen.kernel import CpuModel
 from iree_core.layout import PackedLayout
 
 _MINIMUM_ROWS = 4
+_LEAST_COLUMNS = 8
 _REGISTERS_OF_WIDE_PANELS = 32
 _CYCLES_PER_MICROSECOND = 4000
 _ITEM_CYCLES = 60_000
@@ -82,6 +83,27 @@ def packing_for(
         return None
     vectors = vectors_per_packed_panel(cpu, shape[lane_dim], lanes)
     return PackedLayout(tuple(order), lane_dim, vectors * lanes)
+
+
+def panels_for(
+    width: int, shape: Sequence[int], lane_dim: int, order: Sequence[int]
+) -> PackedLayout | None:
+    """Return how the constant operand of a contraction should lie for a device that is no CPU.
+
+    Invocations side by side then read columns side by side, and what one reads next lies near.
+
+    Args:
+        width: columns of a panel; panels are narrower where that wastes less.
+        shape, lane_dim, order: as of :func:`packing_for`.
+
+    Returns:
+        The layout, or None where packing does not pay: too few columns.
+    """
+    columns = shape[lane_dim]
+    if columns < _LEAST_COLUMNS:
+        return None
+    even = -(-columns // -(-columns // width))
+    return PackedLayout(tuple(order), lane_dim, -(-even // _LEAST_COLUMNS) * _LEAST_COLUMNS)
 
 
 def register_rows(cpu: CpuModel, vectors: int, extent: int | None, window: int = 1) -> int:

@@ -142,7 +142,10 @@ class KernelBuilder(IndexArithmetic):
         result = Index(buffer.offset)
         stride: Scalar = 1
         if layout is not None:
-            tile, lane = self._split_tile(position[layout.tile_dim], layout.tile, width)
+            tile, lane = Index(0), position[layout.tile_dim]
+            columns = buffer.shape[layout.tile_dim]
+            if not isinstance(columns, int) or columns > layout.tile:
+                tile, lane = self._split_tile(lane, layout.tile, width)
             inner = 1 if layout.group is None else layout.group[1]
             lane = self.index_mul(lane, inner, width)
             result, stride = self.index_add(result, lane, width), layout.tile * inner
@@ -332,6 +335,10 @@ class KernelBuilder(IndexArithmetic):
         return list(op.results)
 
 
+# Of multiples of a number these make a multiple.
+_KEEPING_MULTIPLES = ("arith.addi", "arith.subi", "arith.remui", "arith.minsi", "arith.maxsi")
+
+
 def is_multiple(number: Scalar, factor: int) -> bool:
     """Whether ``number`` is known to be a multiple of ``factor``."""
     if isinstance(number, int):
@@ -344,7 +351,7 @@ def is_multiple(number: Scalar, factor: int) -> bool:
         return ir.IntegerAttr(owner.attributes["value"]).value % factor == 0
     if name == "arith.subi" and _is_remainder(number, factor):
         return True
-    if name == "arith.addi" or name == "arith.subi":
+    if name in _KEEPING_MULTIPLES:
         return all(is_multiple(o, factor) for o in owner.operands)
     if name == "arith.muli":
         return any(is_multiple(o, factor) for o in owner.operands)

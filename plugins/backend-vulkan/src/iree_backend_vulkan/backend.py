@@ -19,6 +19,8 @@ from iree_core.ir import Context, make_context
 
 # Measured on lavapipe, to which a register that does not fit costs less than a load.
 _MODEL = GpuModel(sums=512)
+# Columns of a packed panel: whole cache lines for the eight invocations that share a row.
+PANEL = 64
 
 
 class VulkanBackend(Backend):

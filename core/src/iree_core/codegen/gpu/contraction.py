@@ -25,8 +25,9 @@ from iree_core.codegen.frame import may_alias
 from iree_core.codegen.gpu.frame import GpuFrame, make_gpu_kernel
 from iree_core.codegen.gpu.kernel import GpuKernel, GpuModel
 from iree_core.codegen.microkernel import Axis, Operand, Point, RegisterTile
+from iree_core.codegen.padding import pad_value
 from iree_core.expr import Expr, const
-from iree_core.ir import ir, vector
+from iree_core.ir import arith, ir, vector
 
 _GROUP = 4
 
@@ -74,7 +75,9 @@ def _tile_shape(c: Contraction, gpu: GpuModel) -> TileShape:
     rows = 1
     if c.row is not None:
         height = c.static(c.row)
-        rows = gpu.tile_rows if height is None else min(gpu.tile_rows, height)
+        rows = gpu.tile_rows
+        if height is not None:
+            rows = -(-height // -(-height // rows))  # equal tiles compute nothing twice
         others = prod(c.extent(d) for d in c.outer)
         tiles = others * c.extent(c.row) * c.extent(c.lane) // (rows * vectors * lanes)
         while rows > 1 and tiles < gpu.least_tiles:
@@ -182,7 +185,30 @@ class _Tiles:
     def _reader(self, tensor: ir.Value) -> Callable[[Sequence[Index], Lane | None], ir.Value]:
         if not isinstance(tensor.type, ir.RankedTensorType):
             return lambda *_: self.evaluator.scalar(tensor)
+        owner = tensor.owner
+        if not isinstance(owner, ir.Block) and owner.operation.name == "tensor.pad":
+            return lambda position, lane: self._padded(owner, position, lane)
         return lambda position, lane: self.evaluator.value(tensor, position, lane)
+
+    def _padded(self, pad: ir.OpView, position: Sequence[Index], lane: Lane | None) -> ir.Value:
+        """Read a padded operand: the nearest element's place, and a choice instead of a branch."""
+        b, evaluator, source = self.b, self.evaluator, pad.operands[0]
+        low, high = evaluator.pad_geometry(pad)
+        moved, inside = list(position), None
+        for dim, size in enumerate(evaluator.shape(source)):
+            if low[dim] == 0 and high[dim] == 0:
+                continue
+            if position[dim].varies or not isinstance(size, int) or size == 0:
+                return evaluator.value(pad.result, position, lane)
+            at = b.value(b.sub(position[dim].base, low[dim]))
+            here = arith.CmpIOp(arith.CmpIPredicate.ult, at, b.value(size)).result
+            moved[dim] = Index(arith.SelectOp(here, at, b.value(0)).result)
+            inside = here if inside is None else arith.AndIOp(inside, here).result
+        value = evaluator.value(source, moved, lane)
+        filler = evaluator.scalar(pad_value(pad))
+        if isinstance(value.type, ir.VectorType):
+            filler = b.splat(filler, value.type.shape[0])
+        return value if inside is None else arith.SelectOp(inside, value, filler).result
 
     def _supply(self) -> ir.Value:
         if self.supplied is None:

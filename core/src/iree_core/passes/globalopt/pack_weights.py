@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from iree_core.codegen.blocking import packing_for
+from iree_core.codegen.blocking import packing_for, panels_for
 from iree_core.codegen.kernel import CpuModel
 from iree_core.dialects import flow
 from iree_core.ir import ir
@@ -22,6 +23,9 @@ from iree_core.passes.globalopt.evaluate_parameters import key_of
 from iree_core.passes.globalopt.generics import dim_positions, generics_of, maps_of, owner_of
 from iree_core.passes.globalopt.host_math import dtype_of
 from iree_core.passes.state import CompilationState
+
+if TYPE_CHECKING:
+    from iree_core.interfaces import Target
 
 
 @dataclass(frozen=True)
@@ -48,8 +52,8 @@ class PackWeights:
     name: str = "pack-weights"
 
     def run(self, module: ir.Module, state: CompilationState) -> None:
-        """Pack for ``state.target.cpu``; targets that are no CPU keep dense parameters."""
-        if state.target.cpu is None:
+        """Pack for the target's processor, or in panels as wide as its device wants."""
+        if state.target.cpu is None and not state.target.panel:
             return
         decoder = Decoder()
         packed: dict[tuple[str, PackedLayout], str] = {}
@@ -59,13 +63,13 @@ class PackWeights:
                 continue
             if linalg_kind(decoder.loops(op), read_body(op), inputs) is Kind.CONTRACTION:
                 for position in range(inputs):
-                    layout = _layout_for(op, position, state.target.cpu)
+                    layout = _layout_for(op, position, state.target)
                     if layout is not None:
                         _pack(op, position, layout, state.parameters, packed)
         _gather_from_packed(module, state.parameters, packed)
 
 
-def _layout_for(op: ir.Operation, position: int, cpu: CpuModel) -> PackedLayout | None:
+def _layout_for(op: ir.Operation, position: int, target: Target) -> PackedLayout | None:
     value = op.operands[position]
     owner = owner_of(value)
     if owner is None or owner.name != "flow.parameter" or value.type.encoding is not None:
@@ -84,8 +88,11 @@ def _layout_for(op: ir.Operation, position: int, cpu: CpuModel) -> PackedLayout 
         return None
     lane_dim = dims.index(lane)
     order = _storage_order(dims, lane_dim, reduced)
+    cpu, shape = target.cpu, list(value.type.shape)
+    if cpu is None:
+        return panels_for(target.panel, shape, lane_dim, order)
     bits = op.results[0].type.element_type.width
-    layout = packing_for(cpu, list(value.type.shape), lane_dim, order, bits)
+    layout = packing_for(cpu, shape, lane_dim, order, bits)
     group = _group_for(op, position, order[-1], cpu)
     return layout if layout is None or group == 1 else replace(layout, group=(order[-1], group))
 
