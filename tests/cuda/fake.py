@@ -23,6 +23,9 @@ from iree_backend_cuda import cu
 from iree_backend_cuda.driver import CudaDevice, CudaDriver
 
 INVALID_CONTEXT, INVALID_HANDLE, ILLEGAL_ADDRESS, CAPTURE_UNSUPPORTED = 201, 400, 700, 900
+# Bytes of shared memory that a block has, and KiB that it may ask for, by capability.
+_STATIC_SHARED = 48 << 10
+_SHARED_LIMITS = {75: 64, 80: 163, 87: 163, 90: 227, 100: 227}
 _ATTRIBUTES = {cu.MULTIPROCESSOR_COUNT: 4, cu.COMPUTE_MODE: 0}
 
 
@@ -61,6 +64,7 @@ class FakeCuda:
         self._pinned: dict[int, Any] = {}
         self._kept: list[Any] = []
         self._broken = 0
+        self._shared: dict[int, int] = {}
         self._make_functions()
 
     def count(self, name: str) -> int:
@@ -236,12 +240,21 @@ class FakeCuda:
             raise Failure(500)
         self._write(out, ctypes.c_void_p, module)
 
+    def _FuncSetAttribute(self, function: int, attribute: int, value: int) -> None:
+        program = self._get(function, machine.Program)
+        limit = _SHARED_LIMITS.get(self.arch, 99) << 10
+        if attribute != cu.FUNCTION_MAX_DYNAMIC_SHARED or program.shared_bytes + value > limit:
+            raise Failure(cu.INVALID_VALUE)
+        self._shared[function] = value
+
     def _ModuleUnload(self, module: int) -> None:
         del self._handles[module]
 
     def _LaunchKernel(self, function: int, *rest: int) -> None:
-        blocks, gy, gz, threads, by, bz, _shared, stream, parameters, extra = rest
+        blocks, gy, gz, threads, by, bz, shared, stream, parameters, extra = rest
         program = self._get(function, machine.Program)
+        if shared > self._shared.get(function, _STATIC_SHARED):
+            raise Failure(cu.INVALID_VALUE)
         assert (gy, gz, by, bz, extra) == (1, 1, 1, 1, 0) and threads == program.threads
         pointers = (ctypes.c_void_p * max(1, len(program.parameters))).from_address(parameters)
         arguments = [
@@ -251,7 +264,7 @@ class FakeCuda:
 
         def run() -> None:
             self.launches.append((program.name, blocks, threads))
-            machine.run(program, self.memory, arguments, blocks)
+            machine.run(program, self.memory, arguments, blocks, shared)
 
         self._enqueue(stream, run)
 

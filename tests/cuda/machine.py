@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tests.cuda import instructions
+from tests.cuda import asynchronous, instructions
 
 LOCAL, SHARED, GLOBAL = 1 << 40, 1 << 41, 1 << 44
 _MOST_THREADS = 1 << 16
@@ -90,6 +90,7 @@ class Program:
     widths: dict[str, str] = field(default_factory=dict)
     shared: dict[str, int] = field(default_factory=dict)
     shared_bytes: int = 0
+    dynamic: bool = False
     local: dict[str, int] = field(default_factory=dict)
     local_bytes: int = 0
     tables: dict[str, bytes] = field(default_factory=dict)
@@ -100,8 +101,8 @@ _PARAMETER = re.compile(
     r"\.param\s+\.(?:u|b|s|f)(\d+)(?:\s+\.ptr\b[^,]*?(?:\.align \d+)?)?\s+([\w$]+)"
 )
 _VARIABLE = re.compile(
-    r"\.(shared|local|global|const)\s+(?:\.align\s+(\d+)\s+)?\.([bufs]\d+)\s+([\w$.]+)"
-    r"(?:\[(\d*)\])?\s*(?:=\s*\{?([^};]*)\}?)?;"
+    r"(\.extern\s+)?\.(shared|local|global|const)\s+(?:\.align\s+(\d+)\s+)?\.([bufs]\d+)\s+"
+    r"([\w$.]+)(?:\[(\d*)\])?\s*(?:=\s*\{?([^};]*)\}?)?;"
 )
 _GUARD = re.compile(r"@(!?)(%p\d+)\s+")
 
@@ -129,9 +130,11 @@ def parse(text: str) -> Program:
 
 
 def _variables(program: Program, text: str) -> None:
-    for space, align, kind, name, count, values in _VARIABLE.findall(text):
+    for extern, space, align, kind, name, count, values in _VARIABLE.findall(text):
         size = int(kind[1:]) // 8
         nbytes, alignment = size * int(count or 1), int(align or size)
+        if extern:  # its size comes with the launch
+            nbytes, program.dynamic = 0, True
         if space in ("shared", "local"):
             start = getattr(program, f"{space}_bytes")
             start = -(-start // alignment) * alignment
@@ -178,6 +181,7 @@ class Threads:
     ) -> None:  # fmt: skip
         self.program, self.memory, self.tables = program, memory, tables
         self.count = blocks * program.threads
+        self.copies = asynchronous.Copies(self.count)
         thread = np.arange(self.count, dtype=np.uint32)
         self.block = (thread // program.threads).astype(np.int64)
         self.special = {
@@ -394,7 +398,9 @@ class Threads:
             raise PtxError("an access outside of shared or local memory")
 
 
-def run(program: Program, memory: Memory, arguments: Sequence[bytes], grid: int) -> None:
+def run(
+    program: Program, memory: Memory, arguments: Sequence[bytes], grid: int, shared: int = 0
+) -> None:
     """Run a kernel over ``grid`` blocks.
 
     Args:
@@ -402,10 +408,15 @@ def run(program: Program, memory: Memory, arguments: Sequence[bytes], grid: int)
         memory: what pointers refer to.
         arguments: the bytes of every parameter.
         grid: how many blocks.
+        shared: bytes of shared memory besides those that the program declares.
 
     Raises:
         PtxError: the program goes wrong.
     """
+    if shared:
+        if not program.dynamic:
+            raise PtxError("a launch with shared memory that the kernel does not use")
+        program = replace(program, shared_bytes=program.shared_bytes + shared)
     tables = {}
     for name, data in program.tables.items():
         tables[name] = memory.allocate(len(data))

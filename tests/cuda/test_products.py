@@ -78,6 +78,7 @@ def product(
         ("f16", "b", "", 64, 64, 64),
         ("f16", "a", "", 64, 64, 96),
         ("f16", "ab", "", 130, 72, 40),
+        ("f16", "b", "", 40, 80, 328),
         ("f16", "", "", 37, 51, 45),
         ("f16", "b", "mnk", 33, 48, 40),
         ("bf16", "ab", "mnk", 37, 51, 45),
@@ -85,6 +86,7 @@ def product(
         ("f32", "", "", 64, 64, 32),
         ("f32", "ab", "", 70, 52, 33),
         ("f32", "b", "m", 70, 52, 36),
+        ("f32", "b", "", 40, 40, 200),
     ],
 )
 def test_products(
@@ -102,6 +104,27 @@ def test_products(
     # Products of 16-bit floats are exact; tf32 has 10 bits of mantissa.
     tolerance = 1e-5 if kind != "f32" else 2.0**-10
     np.testing.assert_allclose(result, expected, atol=tolerance * 4 * np.sqrt(k))
+
+
+@pytest.mark.parametrize(
+    "kind,turned,options,copied",
+    [
+        ("f16", "", "sm_80", 2),
+        ("f16", "ab", "sm_90", 2),
+        ("f32", "", "sm_80,+tf32", 1),  # the columns are turned on the way
+        ("f32", "b", "sm_80,+tf32", 2),
+        ("f32", "", "sm_80", 1),
+        ("f32", "", "sm_75", 0),
+    ],
+)
+def test_operands_are_copied_without_registers(
+    kind: str, turned: str, options: str, copied: int
+) -> None:
+    _, compiled = compile_dispatch(product(4096, 4096, 4096, kind, turned), options)
+    code = bytes(parse_image(compiled.binary)[0].code).decode()
+    # Two groups of each operand for every thread; three slices before the loop and one inside.
+    assert code.count("cp.async.cg") == copied * 2 * 4
+    assert ("cp.async.wait_group" in code) == bool(copied)
 
 
 def test_f32_keeps_its_precision_unless_asked() -> None:

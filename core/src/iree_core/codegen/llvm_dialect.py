@@ -32,7 +32,7 @@ TO_LLVM = (
     "convert-ub-to-llvm",
     "reconcile-unrealized-casts",
 )
-_DESCRIPTOR = "!llvm.struct<(ptr, ptr, i64, array<1 x i64>, array<1 x i64>)>"
+DESCRIPTOR = "!llvm.struct<(ptr, ptr, i64, array<1 x i64>, array<1 x i64>)>"
 # Sizes of flat buffers are not passed; nothing may depend on them.
 _UNBOUNDED = 1 << 48
 
@@ -96,7 +96,7 @@ def _convert(passed: ir.Value, kind: ir.Type) -> ir.Value:
         return ir.Operation.create("arith.trunci", [kind], [passed]).result
     if not isinstance(kind, ir.MemRefType):
         raise CompileError(f"A kernel takes buffers and integers, not {kind}.")
-    descriptor = ir.Type.parse(_DESCRIPTOR)
+    descriptor = ir.Type.parse(DESCRIPTOR)
     value = ir.Operation.create("llvm.mlir.poison", [descriptor]).result
     numbers = [(_constant(0), [2]), (_constant(_UNBOUNDED), [3, 0]), (_constant(1), [4, 0])]
     for part, position in [(passed, [0]), (passed, [1]), *numbers]:

@@ -6,20 +6,21 @@ then, from ``code_offset`` on, their code. An entry point's description::
     {"name": "kernel", "offset": 0, "size": 1234, "workgroup": 64, "scalars": 2,
      "results": 1, "scratch": false,
      "bindings": [["mul", ["scalar", 0], ["const", 4]], ["const", 64]], "needs": ["Shader"],
-     "element_bytes": []}
+     "element_bytes": [], "details": {}}
 
 ``offset`` counts from ``code_offset``. ``bindings`` holds the bytes of every buffer as an
 expression over the scalar operands (:meth:`iree_core.expr.Expr.to_json`); the last ``results``
-of them are written. With ``scratch`` one more buffer follows. What the names in ``needs`` mean is
-between the backend and its driver.
+of them are written. With ``scratch`` one more buffer follows. What the names in ``needs`` mean,
+and what ``details`` holds, is between the backend and its driver.
 """
 
 from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from iree_core.errors import ModuleFileError
 from iree_core.expr import Expr
@@ -28,6 +29,7 @@ HEADER = struct.Struct("<8sIIQQ")  # magic, version, bytes of JSON, code offset,
 _OPERATORS = ("const", "scalar", "add", "mul", "ceildiv", "min", "max")
 _DEEPEST = 64
 _LARGEST_WORKGROUP = 1024
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Entry:
         bindings: bytes of each buffer.
         needs: what the device has to have, by names that the backend and the driver share.
         element_bytes: bytes of an element of each buffer, where the driver limits their number.
+        details: what else its launch takes, as JSON; the driver validates it.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Entry:
     bindings: tuple[Expr, ...]
     needs: tuple[str, ...] = ()
     element_bytes: tuple[int, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,7 @@ class ImageFormat:
                     "bindings": [size.to_json() for size in entry.bindings],
                     "needs": list(entry.needs),
                     "element_bytes": list(entry.element_bytes),
+                    "details": dict(entry.details),
                 }
             )
             offset += len(entry.code)
@@ -152,7 +157,30 @@ class ImageFormat:
             tuple(_expression(size, scalars, 0) for size in bindings),
             tuple(str(need) for need in one["needs"]),
             tuple(_number(size) for size in one["element_bytes"]),
+            dict(one.get("details", {})),
         )
+
+
+def load_entries(
+    kernels: Sequence[Entry], entries: Sequence[tuple[str, int]], make: Callable[[str, Entry], _T]
+) -> list[_T]:
+    """Return what ``make`` makes of the kernel of each of ``entries``, equal kernels once.
+
+    Args:
+        kernels: of an image.
+        entries: names of entry points, and the numbers of their kernels.
+        make: takes the name and the kernel.
+
+    Raises:
+        ModuleFileError: an entry point names a kernel that does not exist.
+    """
+    if any(not 0 <= number < len(kernels) for _, number in entries):
+        raise ModuleFileError("The module names a kernel that is not in its image.")
+    made: dict[int, _T] = {}
+    for name, number in entries:
+        if number not in made:
+            made[number] = make(name, kernels[number])
+    return [made[number] for _, number in entries]
 
 
 def _number(value: object) -> int:

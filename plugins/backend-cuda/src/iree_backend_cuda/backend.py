@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import cache, partial
 
 from iree_backend_cuda.image import FORMAT, MOST_SCALARS, Entry, pack_image, parse_image
+from iree_backend_cuda.kernel import CudaKernel
 from iree_backend_cuda.lower import lower_kernel
 from iree_backend_cuda.shared_memory import build_shared_contraction
 from iree_backend_cuda.target import parse_target
@@ -39,9 +40,11 @@ class CudaBackend(Backend):
             raise UsageError(f"Unknown strategy {strategy!r}; there are auto and general.")
         cuda = parse_target(target.spec)
         model, context = cuda.device_class.model, _context()
-        own: list[tuple[str, Schedule]] = [("shared memory", build_shared_contraction)]
+        own: list[tuple[str, Schedule]] = [
+            ("shared memory", partial(build_shared_contraction, target=cuda))
+        ]
         if cuda.tensor_cores:
-            own.insert(0, ("tensor cores", partial(build_tensor_contraction, tf32=cuda.tf32)))
+            own.insert(0, ("tensor cores", partial(build_tensor_contraction, target=cuda)))
         try:
             general = strategy == "general"
             kernel = build_gpu_kernel(dispatch, model, context, general=general, own=own)
@@ -70,6 +73,7 @@ class CudaBackend(Backend):
             kernel.scratch != const(0),
             kernel.sizes,
             (cuda.name,),
+            details={"shared": kernel.shared} if isinstance(kernel, CudaKernel) else {},
         )
         return CompiledDispatch(kernel, pack_image([entry]), kernel.name, (("ptx", ptx.encode()),))
 

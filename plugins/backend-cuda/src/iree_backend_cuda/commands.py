@@ -201,8 +201,8 @@ class Recording:
 
         def call(stream: int) -> None:
             device.guarded(
-                device.api.LaunchKernel, function.handle, blocks, 1, 1, threads, 1, 1, 0, stream,
-                cu.pointer(pointers), None,
+                device.api.LaunchKernel, function.handle, blocks, 1, 1, threads, 1, 1,
+                function.shared, stream, cu.pointer(pointers), None,
             )  # fmt: skip
 
         self._calls.append(call)

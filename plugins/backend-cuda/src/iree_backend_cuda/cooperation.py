@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from iree_core.codegen.llvm_dialect import DESCRIPTOR
 from iree_core.errors import CompileError
 from iree_core.ir import arith, ir, vector
 
@@ -101,3 +102,35 @@ def operation(
 ) -> ir.Value:
     """Emit an operation with one result."""
     return ir.Operation.create(name, [kind], list(operands), attributes).result
+
+
+def element_pointer(memory: ir.Value, offset: ir.Value) -> ir.Value:
+    """Return the address in global memory of an element of a kernel's buffer."""
+    word = ir.IntegerType.get_signless(64)
+    generic, space = ir.Type.parse("!llvm.ptr"), ir.Type.parse("!llvm.ptr<1>")
+    whole = operation("builtin.unrealized_conversion_cast", ir.Type.parse(DESCRIPTOR), [memory])
+    position = ir.DenseI64ArrayAttr.get([1])
+    start = operation("llvm.extractvalue", generic, [whole], position=position)
+    number = arith.IndexCastOp(word, offset).result
+    address = operation(
+        "llvm.getelementptr", generic, [start, number],
+        elem_type=ir.TypeAttr.get(memory.type.element_type),
+        rawConstantIndices=ir.DenseI32ArrayAttr.get([-(1 << 31)]),
+    )  # fmt: skip
+    return operation("llvm.addrspacecast", space, [address])
+
+
+def copy_group(target: ir.Value, source: ir.Value, nbytes: ir.Value) -> None:
+    """Copy ``nbytes`` bytes from global to shared memory, and zeros up to 16.
+
+    The copy is under way until :func:`finish_copies`; both addresses are multiples of 16.
+    """
+    intrinsic("llvm.nvvm.cp.async.cg.shared.global.16.s", [], [target, source, nbytes])
+
+
+def finish_copies(later: int | None) -> None:
+    """End a group of copies of this thread (None), or wait for all but the ``later`` last."""
+    if later is None:
+        intrinsic("llvm.nvvm.cp.async.commit.group", [], [])
+    else:
+        intrinsic("llvm.nvvm.cp.async.wait.group", [], [i32(later)])

@@ -22,6 +22,7 @@ STREAM_NON_BLOCKING = 1
 EVENT_DISABLE_TIMING = 2
 CAPTURE_RELAXED = 2
 HOST_ALLOC_PORTABLE = 1
+FUNCTION_MAX_DYNAMIC_SHARED = 8
 JIT_ERROR_LOG_BUFFER, JIT_ERROR_LOG_BUFFER_SIZE = 5, 6
 # Attributes of a device.
 MULTIPROCESSOR_COUNT, COMPUTE_MODE, COMPUTE_MAJOR, COMPUTE_MINOR = 16, 20, 75, 76
@@ -43,6 +44,7 @@ FUNCTIONS = {
     "MemcpyDtoHAsync_v2": "PDZP", "MemcpyDtoDAsync_v2": "DDZP", "MemsetD8Async": "DBZP",
     "MemsetD16Async": "DHZP", "MemsetD32Async": "DIZP", "MemsetD2D32Async": "DZIZZP",
     "ModuleLoadDataEx": "PPIPP", "ModuleGetFunction": "PPP", "ModuleUnload": "P",
+    "FuncSetAttribute": "Pii",
     "StreamCreate": "PI", "StreamDestroy_v2": "P", "StreamSynchronize": "P",
     "StreamWaitEvent": "PPI", "StreamBeginCapture_v2": "Pi", "StreamEndCapture": "PP",
     "EventCreate": "PI", "EventRecord": "PP", "EventQuery": "P", "EventSynchronize": "P",

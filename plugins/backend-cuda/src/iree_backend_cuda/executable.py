@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from iree_backend_cuda.driver import CudaDevice
 
 _LOG_BYTES = 4096
+_MOST_SHARED = 1 << 20
 
 
 class Function:
@@ -24,6 +25,7 @@ class Function:
     Attributes:
         entry: its description.
         handle: the CUfunction.
+        shared: bytes of shared memory that a launch asks for.
     """
 
     def __init__(self, device: CudaDevice, entry: Entry) -> None:
@@ -60,7 +62,22 @@ class Function:
             device.guarded(
                 api.ModuleGetFunction, cu.pointer(function), module.value, cu.pointer(name)
             )
+            self.shared = _shared(entry)
+            if self.shared:
+                device.guarded(
+                    api.FuncSetAttribute,
+                    function.value,
+                    cu.FUNCTION_MAX_DYNAMIC_SHARED,
+                    self.shared,
+                )
         self.handle = function.value
+
+
+def _shared(entry: Entry) -> int:
+    found = entry.details.get("shared", 0)
+    if not isinstance(found, int) or not 0 <= found <= _MOST_SHARED:
+        raise ModuleFileError(f"The module asks for {found!r} bytes of shared memory.")
+    return found
 
 
 def _unload(device: CudaDevice, module: int) -> None:

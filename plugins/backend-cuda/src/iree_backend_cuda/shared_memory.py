@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from iree_backend_cuda.cooperation import operation
+from iree_backend_cuda.kernel import CudaKernel, extend
+from iree_backend_cuda.staging import GROUP_BYTES, StagedTile
+from iree_backend_cuda.target import CudaTarget
 from iree_backend_cuda.tiles import (
-    GROUP_BYTES,
-    BlockTile,
     Side,
     Tiling,
     choose_tiling,
@@ -23,7 +24,7 @@ from iree_backend_cuda.tiles import (
 from iree_core.codegen.builder import NotScheduled, Scalar
 from iree_core.codegen.contraction_analysis import Contraction, match_contraction
 from iree_core.codegen.dispatch import Dispatch
-from iree_core.codegen.gpu import GpuKernel, GpuModel
+from iree_core.codegen.gpu import GpuModel
 from iree_core.codegen.gpu.frame import GpuFrame, make_gpu_kernel
 from iree_core.ir import ir, math, vector
 
@@ -34,7 +35,9 @@ _LARGE = Tiling(128, 128, 16, _SIDE * _SIDE)
 _SMALL = Tiling(64, 64, 16, _SIDE * _SIDE)
 
 
-def build_shared_contraction(dispatch: Dispatch, gpu: GpuModel) -> GpuKernel:
+def build_shared_contraction(
+    dispatch: Dispatch, gpu: GpuModel, *, target: CudaTarget
+) -> CudaKernel:
     """Schedule a product of two f32 operands.
 
     Raises:
@@ -49,20 +52,29 @@ def build_shared_contraction(dispatch: Dispatch, gpu: GpuModel) -> GpuKernel:
         raise NotScheduled(f"products of {element}")
     tiling = choose_tiling(contraction, gpu, _LARGE, _SMALL)
 
+    made: list[StagedTile] = []
+
     def fill(frame: GpuFrame) -> None:
-        _RegisterTile(contraction, sides, tiling, frame).emit()
+        made.append(_RegisterTile(contraction, sides, tiling, frame, target))
+        made[0].emit()
 
     grid = tile_grid(contraction, sides, tiling)
-    return make_gpu_kernel(dispatch, "shared-contraction", grid, fill, workgroup=tiling.threads)
+    kernel = make_gpu_kernel(dispatch, "shared-contraction", grid, fill, workgroup=tiling.threads)
+    return extend(kernel, shared=made[0].dynamic)
 
 
-class _RegisterTile(BlockTile):
+class _RegisterTile(StagedTile):
     """Sums are kept as vectors of four columns."""
 
     def __init__(
-        self, c: Contraction, sides: tuple[Side, Side], tiling: Tiling, frame: GpuFrame
+        self,
+        c: Contraction,
+        sides: tuple[Side, Side],
+        tiling: Tiling,
+        frame: GpuFrame,
+        target: CudaTarget,
     ) -> None:
-        super().__init__(c, sides, ir.F32Type.get(), tiling, frame)
+        super().__init__(c, sides, ir.F32Type.get(), tiling, frame, target)
         b, local = self.b, frame.local
         self.place = (b.mul(b.div(local, _SIDE), _RUN), b.mul(b.mod(local, _SIDE), _RUN))
         self.four = ir.VectorType.get([_RUN], self.f32)

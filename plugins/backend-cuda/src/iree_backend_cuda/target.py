@@ -15,6 +15,8 @@ from iree_core.errors import UsageError
 
 DEFAULT = 80
 TENSOR_ARCH = 80
+# KiB of shared memory that the system takes of every block.
+_RESERVED = 1
 
 
 @dataclass(frozen=True)
@@ -24,10 +26,17 @@ class DeviceClass:
     Attributes:
         ptx: the oldest version of PTX with it, so that old drivers can load the code.
         model: block and tile sizes.
+        memory: KiB of shared memory of a multiprocessor.
     """
 
     ptx: int
     model: GpuModel
+    memory: int
+
+    @property
+    def block_memory(self) -> int:
+        """Bytes of shared memory that all blocks of a multiprocessor can use together."""
+        return (self.memory - _RESERVED * 2) << 10
 
 
 # ``least_tiles`` is a few warps for every scheduler of the smallest common part of the class.
@@ -36,14 +45,14 @@ _AMPERE = GpuModel(invocations=128, tile_rows=8, tile_columns=8, least_tiles=276
 _HOPPER = GpuModel(invocations=128, tile_rows=8, tile_columns=8, least_tiles=33792, subgroup=32)
 
 CLASSES = {
-    75: DeviceClass(63, _TURING),
-    80: DeviceClass(70, _AMPERE),
-    86: DeviceClass(71, _AMPERE),
-    87: DeviceClass(74, _AMPERE),
-    89: DeviceClass(78, _AMPERE),
-    90: DeviceClass(78, _HOPPER),
-    100: DeviceClass(86, _HOPPER),
-    120: DeviceClass(87, _HOPPER),
+    75: DeviceClass(63, _TURING, 64),
+    80: DeviceClass(70, _AMPERE, 164),
+    86: DeviceClass(71, _AMPERE, 100),
+    87: DeviceClass(74, _AMPERE, 164),
+    89: DeviceClass(78, _AMPERE, 100),
+    90: DeviceClass(78, _HOPPER, 228),
+    100: DeviceClass(86, _HOPPER, 228),
+    120: DeviceClass(87, _HOPPER, 100),
 }
 
 
@@ -77,6 +86,11 @@ class CudaTarget:
     @property
     def tensor_cores(self) -> bool:
         """Whether it multiplies tiles of f16, bf16 and tf32 by one instruction."""
+        return self.arch >= TENSOR_ARCH
+
+    @property
+    def asynchronous(self) -> bool:
+        """Whether it copies to shared memory without registers."""
         return self.arch >= TENSOR_ARCH
 
 

@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from iree_backend_cuda.cooperation import intrinsic, operation
+from iree_backend_cuda.kernel import CudaKernel, extend
+from iree_backend_cuda.staging import StagedTile
+from iree_backend_cuda.target import CudaTarget
 from iree_backend_cuda.tiles import (
-    BlockTile,
     Side,
     Tiling,
     choose_tiling,
@@ -23,9 +25,9 @@ from iree_backend_cuda.tiles import (
 from iree_core.codegen.builder import NotScheduled, Scalar
 from iree_core.codegen.contraction_analysis import Contraction, match_contraction
 from iree_core.codegen.dispatch import Dispatch
-from iree_core.codegen.gpu import GpuKernel, GpuModel
+from iree_core.codegen.gpu import GpuModel
 from iree_core.codegen.gpu.frame import GpuFrame, make_gpu_kernel
-from iree_core.ir import ir, vector
+from iree_core.ir import ir
 
 _SLICE_BYTES = 64
 
@@ -56,13 +58,15 @@ PRECISIONS = {
 }
 
 
-def build_tensor_contraction(dispatch: Dispatch, gpu: GpuModel, *, tf32: bool = False) -> GpuKernel:
+def build_tensor_contraction(
+    dispatch: Dispatch, gpu: GpuModel, *, target: CudaTarget
+) -> CudaKernel:
     """Schedule a product of two f16 or bf16 operands, or two of f32 rounded to tf32.
 
     Args:
         dispatch: what to compute.
         gpu: the device class.
-        tf32: f32 may be rounded to 10 bits of mantissa before it is multiplied.
+        target: its capability, and whether f32 may be rounded to 10 bits of mantissa.
 
     Raises:
         NotScheduled: it is no such product, or too small.
@@ -72,21 +76,25 @@ def build_tensor_contraction(dispatch: Dispatch, gpu: GpuModel, *, tf32: bool = 
         raise NotScheduled("no single contraction whose results are stored from its tiles")
     sides = find_sides(contraction)
     element = factor_type(contraction, sides)
-    precision = PRECISIONS.get("tf32" if element == "f32" and tf32 else element)
+    precision = PRECISIONS.get("tf32" if element == "f32" and target.tf32 else element)
     if precision is None:
         raise NotScheduled(f"products of {element}")
     depth = _SLICE_BYTES * 8 // precision.bits
     large, small = Tiling(128, 128, depth, 256), Tiling(64, 64, depth, 128)
     tiling = choose_tiling(contraction, gpu, large, small)
 
+    made: list[StagedTile] = []
+
     def fill(frame: GpuFrame) -> None:
-        _TensorTile(contraction, sides, precision, tiling, frame).emit()
+        made.append(_TensorTile(contraction, sides, precision, tiling, frame, target))
+        made[0].emit()
 
     grid = tile_grid(contraction, sides, tiling)
-    return make_gpu_kernel(dispatch, "tensor-contraction", grid, fill, workgroup=tiling.threads)
+    kernel = make_gpu_kernel(dispatch, "tensor-contraction", grid, fill, workgroup=tiling.threads)
+    return extend(kernel, shared=made[0].dynamic)
 
 
-class _TensorTile(BlockTile):
+class _TensorTile(StagedTile):
     """The warps of a block lie in two rows, and each has a part of the tile."""
 
     def __init__(
@@ -96,8 +104,9 @@ class _TensorTile(BlockTile):
         precision: Precision,
         tiling: Tiling,
         frame: GpuFrame,
+        target: CudaTarget,
     ) -> None:
-        super().__init__(c, sides, ir.Type.parse(precision.element), tiling, frame)
+        super().__init__(c, sides, ir.Type.parse(precision.element), tiling, frame, target)
         self.precision = precision
         across = tiling.threads // 64
         self.warp = (tiling.rows // 2, tiling.columns // across)
@@ -116,16 +125,6 @@ class _TensorTile(BlockTile):
         """Return zeros: four for every 16 by 8 elements of the warp."""
         count = (self.warp[0] // 16) * (self.warp[1] // 8) * 4
         return [self.b.constant(self.f32, 0.0)] * count
-
-    def rounded(self, group: ir.Value) -> ir.Value:
-        """Round f32 as tensor cores take it: they ignore the bits that tf32 lacks."""
-        if self.bits == 16:
-            return group
-        width = self.group
-        values = [vector.ExtractOp(group, [], [n]).result for n in range(width)]
-        rounded = [intrinsic("llvm.nvvm.f2tf32.rna", [self.i32], [v])[0] for v in values]
-        kind = ir.VectorType.get([width], self.i32)
-        return vector.FromElementsOp(kind, rounded).result
 
     def products(self, start: Scalar, sums: list[ir.Value]) -> list[ir.Value]:
         """Multiply a slice."""
@@ -160,7 +159,13 @@ class _TensorTile(BlockTile):
             address = self.address(start, lines, b.add(b.mul(beside, unit), k), number)
         turn = ".trans" if self.turned(number) else ""
         name = f"llvm.nvvm.ldmatrix.sync.aligned.m8n8.x4{turn}.b16.p3"
-        return intrinsic(name, [self.i32] * 4, [address])
+        registers = intrinsic(name, [self.i32] * 4, [address])
+        return registers if self.bits == 16 else [self._rounded(r) for r in registers]
+
+    def _rounded(self, register: ir.Value) -> ir.Value:
+        """Round f32 as tensor cores take it: they ignore the bits that tf32 lacks."""
+        number = operation("llvm.bitcast", self.f32, [register])
+        return intrinsic("llvm.nvvm.f2tf32.rna", [self.i32], [number])[0]
 
     def _mma(
         self, left: list[ir.Value], right: list[ir.Value], sums: list[ir.Value]

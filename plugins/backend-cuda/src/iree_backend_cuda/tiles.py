@@ -1,20 +1,16 @@
-"""A tile of a product per block, whose operands go through shared memory.
+"""A tile of a product per block: which products have that form, and where a tile's results go.
 
-The threads of a block bring a slice of both operands into shared memory, 16 bytes at a time,
-evaluating whatever is fused into them (padding, conversions, windows of a convolution), and
-multiply it from there. While they do, the next slice is on its way into the other half of shared
-memory. Elements outside of the operands are zeros there, and are not stored at the end, so that
-no size has to be a multiple of anything.
+How the sums of a tile come about is up to the subclasses of :class:`ResultTile`. Elements outside
+of the result are not stored, so that no size has to be a multiple of anything.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 
-from iree_backend_cuda.cooperation import barrier, operation, warp_barrier
 from iree_core.codegen import conv
 from iree_core.codegen.builder import Index, Lane, NotScheduled, Scalar
 from iree_core.codegen.contraction_analysis import Contraction, accumulator_type
@@ -25,9 +21,6 @@ from iree_core.codegen.microkernel import Linear
 from iree_core.expr import Expr
 from iree_core.ir import arith, ir, vector
 
-_SHARED = "tiles"
-# Bytes of what a thread moves at a time, and of what keeps the lines of a tile in different banks.
-GROUP_BYTES = 16
 _LARGEST_GROUP = 8
 _LEAST_SIDE = 16
 
@@ -83,20 +76,20 @@ def find_sides(c: Contraction) -> tuple[Side, Side]:
             raise NotScheduled("an operand that varies along rows and columns, or along neither")
         if dims[0] in found:
             raise NotScheduled("two operands that vary along the same dimension")
-        along = _runs_along(maps, c.reductions[-1]) and _splits(c)
-        found[dims[0]] = Side(tensor, maps, dims[0], along or not _runs_along(maps, dims[0]))
+        along = runs_along(maps, c.reductions[-1]) and splits(c)
+        found[dims[0]] = Side(tensor, maps, dims[0], along or not runs_along(maps, dims[0]))
     if len(found) != 2:
         raise NotScheduled("no product of two operands")
     return found[c.row], found[c.lane]
 
 
-def _runs_along(maps: tuple[Linear, ...], dim: int) -> bool:
+def runs_along(maps: tuple[Linear, ...], dim: int) -> bool:
     """Whether neighbours along a loop are neighbours in memory."""
     factors = [form.factor(dim) for form in maps]
     return bool(factors) and factors[-1] == 1 and not any(factors[:-1])
 
 
-def _splits(c: Contraction) -> bool:
+def splits(c: Contraction) -> bool:
     """Whether groups along the reduction never go from one row of an operand to the next."""
     inner = c.static(c.reductions[-1])
     return len(c.reductions) == 1 or (inner is not None and inner % _LARGEST_GROUP == 0)
@@ -149,13 +142,16 @@ def tile_grid(c: Contraction, sides: tuple[Side, Side], tiling: Tiling) -> Expr:
     return grid
 
 
-class BlockTile(ABC):
+class ResultTile(ABC):
     """Emission of one block's work.
 
     Attributes:
         element: type of the operands.
         bits: of an operand.
         sides, tiling: what is multiplied, and how.
+        depth: products that a result adds up.
+        extents: rows and columns of the tile.
+        outer: where the tile is along the other loops of the result.
         origin: first row and column of the tile.
     """
 
@@ -174,88 +170,21 @@ class BlockTile(ABC):
         self.i32, self.i64 = (ir.IntegerType.get_signless(n) for n in (32, 64))
         self.f32 = ir.F32Type.get()
         self.element, self.bits = element, element.width
-        self.group = GROUP_BYTES * 8 // self.bits
         self.extents = (tiling.rows, tiling.columns)
-        self.pitches = [self._pitch(n) for n in range(2)]
-        self.starts = self._layout()
         self.supplied: ir.Value | None = None
         self.evaluator.bind(c.generic.results[0], lambda *_: self._supply())
 
-    # What differs.
-
     @abstractmethod
-    def turned(self, number: int) -> bool:
-        """Whether a tile is kept as [reduction][rows or columns], else the other way round."""
-
-    @abstractmethod
-    def zeros(self) -> list[ir.Value]:
-        """Return what the sums of a thread start from."""
-
-    @abstractmethod
-    def products(self, start: Scalar, sums: list[ir.Value]) -> list[ir.Value]:
-        """Add the products of the slice at byte ``start`` of shared memory to the sums."""
+    def multiply(self) -> list[ir.Value]:
+        """Emit the sums of this thread."""
 
     @abstractmethod
     def places(self, sums: list[ir.Value]) -> Iterator[tuple[Scalar, Scalar, list[ir.Value]]]:
         """Yield row and column in the result, and the sums from there on along the columns."""
 
-    def rounded(self, group: ir.Value) -> ir.Value:
-        """Return a group of elements as shared memory holds it."""
-        return group
-
-    # Shared memory: for each of two slices the tile of the rows, then that of the columns.
-
-    def _pitch(self, number: int) -> int:
-        """Return the elements from one line of a tile to the next; 16 bytes keep banks apart."""
-        line = self.extents[number] if self.turned(number) else self.tiling.depth
-        return line + self.group
-
-    def _layout(self) -> tuple[int, int, int]:
-        """Return the bytes at which the tiles start, and those of a slice."""
-        nbytes = []
-        for number in range(2):
-            lines = self.tiling.depth if self.turned(number) else self.extents[number]
-            nbytes.append(lines * self.pitches[number] * self.bits // 8)
-        return 0, nbytes[0], sum(nbytes)
-
-    def _declare(self) -> ir.Value:
-        """Declare the block's shared memory and return its address."""
-        total = 2 * self.starts[2]
-        number = ir.IntegerAttr.get
-        facts = {
-            "sym_name": ir.StringAttr.get(_SHARED),
-            "global_type": ir.TypeAttr.get(ir.Type.parse(f"!llvm.array<{total} x i8>")),
-            "linkage": ir.Attribute.parse("#llvm.linkage<internal>"),
-            "addr_space": number(self.i32, 3),
-            "alignment": number(self.i64, GROUP_BYTES),
-        }
-        with ir.InsertionPoint(self.frame.group.owner.owner):
-            ir.Operation.create("llvm.mlir.global", [], [], facts, regions=1)
-        pointer = ir.Type.parse("!llvm.ptr<3>")
-        name = ir.FlatSymbolRefAttr.get(_SHARED)
-        return operation("llvm.mlir.addressof", pointer, [], global_name=name)
-
-    def address(self, start: Scalar, line: Scalar, place: Scalar, number: int) -> ir.Value:
-        """Return the address of an element of a tile; ``start`` is where the slice starts."""
-        b = self.b
-        element = b.add(b.mul(line, self.pitches[number]), place)
-        offset = b.add(b.mul(element, self.bits // 8), self.starts[number])
-        return self._at(b.add(start, offset))
-
-    def _at(self, offset: Scalar) -> ir.Value:
-        number = arith.IndexCastOp(self.i64, self.b.value(offset)).result
-        return operation(
-            "llvm.getelementptr", self.base.type, [self.base, number],
-            elem_type=ir.TypeAttr.get(ir.IntegerType.get_signless(8)),
-            rawConstantIndices=ir.DenseI32ArrayAttr.get([-(1 << 31)]),
-        )  # fmt: skip
-
-    # The whole.
-
     def emit(self) -> None:
         """Emit the tile of this block."""
         b, c, tiling = self.b, self.c, self.tiling
-        self.base = self._declare()
         counts: list[Scalar] = [self.sizes[d] for d in c.outer]
         tiles = [
             b.ceildiv(self.sizes[side.dim], extent)
@@ -265,139 +194,8 @@ class BlockTile(ABC):
         self.outer: dict[int, Scalar] = dict(zip(c.outer, outer, strict=True))
         self.origin = (b.mul(row, tiling.rows), b.mul(column, tiling.columns))
         with self.evaluator.scope():
-            for row, column, values in self.places(self._multiply()):
+            for row, column, values in self.places(self.multiply()):
                 self._store(row, column, values)
-
-    def _multiply(self) -> list[ir.Value]:
-        """Emit the loop over slices; return the sums of this thread."""
-        b, tiling = self.b, self.tiling
-        steps = b.ceildiv(self.depth, tiling.depth)
-        self._stage(self._fetch(0), 0)
-        barrier()
-
-        def slice_(step: Scalar, sums: list[ir.Value]) -> list[ir.Value]:
-            following = b.add(step, 1)
-            with self.evaluator.scope():
-                fetched = self._fetch(b.mul(following, tiling.depth))
-            # Reading at the edges sets the threads of a warp apart.
-            warp_barrier()
-            sums = self.products(b.mul(b.mod(step, 2), self.starts[2]), sums)
-            self._stage(fetched, b.mul(b.mod(following, 2), self.starts[2]))
-            barrier()
-            return sums
-
-        return b.loop(0, steps, 1, slice_, self.zeros())
-
-    # From the operands to shared memory.
-
-    def _groups(self, number: int) -> list[tuple[Scalar, Scalar]]:
-        """Return line and place of the groups of elements that this thread moves.
-
-        A line is a row or column of the result where the groups run along the reduction, else a
-        step of the reduction.
-        """
-        b, group = self.b, self.group
-        along = self.sides[number].along
-        lines = self.extents[number] if along else self.tiling.depth
-        length = self.tiling.depth if along else self.extents[number]
-        per_line, threads = length // group, self.tiling.threads
-        found = []
-        for start in range(0, lines * per_line, threads):
-            item = b.add(self.frame.local, start)
-            found.append((b.div(item, per_line), b.mul(b.mod(item, per_line), group)))
-        return found
-
-    def _fetch(self, start: Scalar) -> list[ir.Value]:
-        """Read the slice that starts at ``start`` into registers."""
-        b, values = self.b, []
-        for number, side in enumerate(self.sides):
-            for line, place in self._groups(number):
-                across, k = (line, place) if side.along else (place, line)
-                at = b.add(self.origin[number], across)
-                values.append(self._read(side, at, b.add(start, k)))
-        return values
-
-    def _read(self, side: Side, at: Scalar, k: Scalar) -> ir.Value:
-        """Return a group of elements from row or column ``at`` and reduction step ``k`` on."""
-        b, width, size = self.b, self.group, self.sizes[side.dim]
-        kind = ir.VectorType.get([width], self.element)
-        zero = b.splat(b.constant(self.element, 0.0), width)
-        last_at = b.add(at, 0 if side.along else width - 1)
-        last_k = b.add(k, width - 1 if side.along else 0)
-        # Groups never straddle the end where the size is a multiple of them.
-        inside = arith.AndIOp(
-            b.compare("slt", last_at, size), b.compare("slt", last_k, self.depth)
-        ).result
-
-        def vectors() -> list[ir.Value]:
-            with self.evaluator.scope():
-                value = self._value(side, at, k, Lane(width))
-                return [b.splat(value, width)]
-
-        def elements() -> list[ir.Value]:
-            group = zero
-            for n in range(width):
-                here = (at, b.add(k, n)) if side.along else (b.add(at, n), k)
-                group = vector.InsertOp(self._element(side, *here), group, [], [n]).result
-            return [group]
-
-        if side.along and not _splits(self.c):
-            return elements()[0]
-        varying = self.depth if side.along else size
-        exact = isinstance(varying, int) and varying % width == 0
-        otherwise = (lambda: [zero]) if exact else elements
-        return b.select_branch(inside, [kind], vectors, otherwise)[0]
-
-    def _element(self, side: Side, at: Scalar, k: Scalar) -> ir.Value:
-        b = self.b
-        inside = arith.AndIOp(
-            b.compare("slt", at, self.sizes[side.dim]), b.compare("slt", k, self.depth)
-        ).result
-
-        def read() -> list[ir.Value]:
-            with self.evaluator.scope():
-                return [self._value(side, at, k, None)]
-
-        zero = b.constant(self.element, 0.0)
-        return b.select_branch(inside, [self.element], read, lambda: [zero])[0]
-
-    def _value(self, side: Side, at: Scalar, k: Scalar, lane: Lane | None) -> ir.Value:
-        b, c = self.b, self.c
-        where: dict[int, Scalar] = {**self.outer, side.dim: at}
-        steps = b.delinearize(k, [self.sizes[d] for d in c.reductions])
-        where |= dict(zip(c.reductions, steps, strict=True))
-        moving = None if lane is None else c.reductions[-1] if side.along else side.dim
-        position = []
-        for form in side.maps:
-            base: Scalar = form.constant
-            for dim, factor in form.factors:
-                base = b.add(base, b.mul(where[dim], factor))
-            position.append(Index(base, 0 if moving is None else form.factor(moving)))
-        return self.evaluator.value(side.tensor, position, lane)
-
-    def _stage(self, values: Sequence[ir.Value], start: Scalar) -> None:
-        """Write the groups that :meth:`_fetch` returned to shared memory."""
-        rest = iter(values)
-        for number, side in enumerate(self.sides):
-            for line, place in self._groups(number):
-                group = self.rounded(next(rest))
-                if side.along != self.turned(number):
-                    self._write(group, self.address(start, line, place, number))
-                    continue
-                for n in range(self.group):
-                    value = vector.ExtractOp(group, [], [n]).result
-                    line_n = self.b.add(place, n)
-                    self._write(value, self.address(start, line_n, line, number))
-
-    def _write(self, value: ir.Value, address: ir.Value) -> None:
-        nbytes = self.bits // 8
-        if isinstance(value.type, ir.VectorType):
-            nbytes *= value.type.shape[0]
-        alignment = ir.IntegerAttr.get(self.i64, nbytes)
-        ir.Operation.create(
-            "llvm.store", [], [value, address],
-            {"ordering": ir.IntegerAttr.get(self.i64, 0), "alignment": alignment},
-        )  # fmt: skip
 
     # Results.
 
