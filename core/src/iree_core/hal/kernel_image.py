@@ -20,7 +20,7 @@ import json
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from iree_core.errors import ModuleFileError
 from iree_core.expr import Expr
