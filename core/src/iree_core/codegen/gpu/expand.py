@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from iree_core.codegen.arithmetic import small_floats
+from iree_core.codegen.arithmetic import double, small_floats
 from iree_core.codegen.arithmetic.functions import BINARY, PERIODIC, REDUCTION_LIMIT, UNARY
 from iree_core.codegen.arithmetic.numeric import Num, constant, element_of, shaped_like
 from iree_core.codegen.arithmetic.trigonometry import large_circular
@@ -128,7 +128,7 @@ def _expand_functions(module: ir.Module, fma: bool, native: Collection[str]) -> 
 
     for op in _find(module, known):
         kind = op.results[0].type
-        if not isinstance(element_of(kind), ir.F32Type):
+        if not isinstance(element_of(kind), ir.F32Type | ir.F64Type):
             raise CompileError(f"GPU backends have no {op.name} of {kind}.")
         with ir.InsertionPoint(op), op.location:
             operands = [Num(operand, fma) for operand in op.operands]
@@ -139,8 +139,6 @@ def _expand_functions(module: ir.Module, fma: bool, native: Collection[str]) -> 
 
 
 def _function(name: str, operands: list[Num], native: Collection[str]) -> Num:
-    if name in PERIODIC and name not in native:
-        return large_circular(name, operands[0], UNARY[name], REDUCTION_LIMIT)
     if name == "math.powf":
         x, y = operands
         exponent = _splat(y.value)
@@ -148,6 +146,10 @@ def _function(name: str, operands: list[Num], native: Collection[str]) -> Num:
             return x * x
         if exponent == 3.0:
             return x * x * x
+    if isinstance(operands[0].element, ir.F64Type):
+        return double.UNARY[name](*operands) if name in UNARY else double.BINARY[name](*operands)
+    if name in PERIODIC and name not in native:
+        return large_circular(name, operands[0], UNARY[name], REDUCTION_LIMIT)
     if name in native:
         kind = operands[0].kind
         return Num(ir.Operation.create(name, [kind], [o.value for o in operands]).result, False)
