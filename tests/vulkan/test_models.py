@@ -14,6 +14,8 @@ from tests.onnx import corpus, isolation
 from tests.vulkan.harness import device
 
 import iree_core
+from iree_backend_vulkan.driver import VulkanDriver
+from iree_core.errors import DeviceError
 
 # One of each kind of dispatch: elementwise, rows, windows, gather, scatter, sort, scan, table.
 QUICK = """
@@ -88,3 +90,57 @@ def test_a_dynamic_perceptron() -> None:
         np.testing.assert_allclose(
             np.asarray(loaded.main(x, w, v)), e / e.sum(1, keepdims=True), atol=1e-5
         )
+
+
+PERCEPTRON = """<ir_version: 10, opset_import: ["" : 21]>
+g (float[N,32] x) => (float[N,16] y) {
+  h = MatMul(x, w)
+  r = Relu(h)
+  o = MatMul(r, v)
+  t = Softmax(o)
+  y = Add(t, b)
+}"""
+
+
+def _perceptron() -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
+    rng = np.random.default_rng(0)
+    shapes = {"w": (32, 64), "v": (64, 16), "b": (16,)}
+    weights = {name: rng.standard_normal(shape, np.float32) for name, shape in shapes.items()}
+    model = onnx.parser.parse_model(PERCEPTRON)
+    tensors = [onnx.numpy_helper.from_array(value, name) for name, value in weights.items()]
+    model.graph.initializer.extend(tensors)
+    return model, weights
+
+
+@pytest.mark.parametrize("staging", ["0", "1"], ids=["mapped", "staged"])
+@pytest.mark.parametrize("most", [9216, 8192])
+def test_a_model_larger_than_an_allocation(
+    most: int, staging: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights do not fit into one allocation, and with 8192 bytes activations cross its end."""
+    on = VulkanDriver().create_device("", {"staging": staging})
+    monkeypatch.setattr(on.heap, "most", most)
+    model, weights = _perceptron()
+    module = iree_core.compile(model, frontend="onnx", target="vulkan")
+    x = np.random.default_rng(1).standard_normal((28, 32), np.float32)
+    loaded = iree_core.load(module, on)
+    assert len(loaded._instance.constants.parts) > 1
+    o = np.maximum(x @ weights["w"], 0) @ weights["v"]
+    e = np.exp(o - o.max(1, keepdims=True))
+    for _ in range(2):
+        expected = e / e.sum(1, keepdims=True) + weights["b"]
+        np.testing.assert_allclose(np.asarray(loaded.main(x)), expected, atol=1e-5)
+
+
+def test_weights_too_large_for_the_device_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, _ = _perceptron()
+    module = iree_core.compile(model, frontend="onnx", target="vulkan")
+    x = np.zeros((1, 32), np.float32)
+    on = VulkanDriver().create_device()
+    monkeypatch.setattr(on.heap, "most", 2112)
+    with pytest.raises(DeviceError, match=r"The tensor 'w.*' of 8192 bytes, operand .* 2112"):
+        iree_core.load(module, on).main(x)
+    on = VulkanDriver().create_device()
+    monkeypatch.setattr(on.physical.limits, "maxStorageBufferRange", 4096)
+    with pytest.raises(DeviceError, match=r"'w.*' of 8192 bytes.*maxStorageBufferRange"):
+        iree_core.load(module, on).main(x)

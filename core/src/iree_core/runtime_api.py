@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iree_core.errors import InvocationError
-from iree_core.hal import Buffer, Device
+from iree_core.hal import Buffer, Device, Region
 from iree_core.hal.observe import observed
 from iree_core.hal.registry import open_device
 from iree_core.modulefile import ModuleFile, Variant
@@ -130,8 +130,10 @@ class LoadedModule:
             executable = device.load_executable(
                 file.image(self._variant), info.entries, format=info.format
             )
+        used = file.parameters_of(self._variant)
+        regions = [Region(part.key, part.offset, part.nbytes) for part in used]
         self._instance = Instance(
-            program, observed(device), executable, file.constants, host_functions
+            program, observed(device), executable, file.constants, regions, host_functions
         )
         self._functions = {
             body.name: Function(self._instance, number)

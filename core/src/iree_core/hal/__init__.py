@@ -1,6 +1,6 @@
 """The hardware abstraction layer: drivers, devices, memory and the order of work."""
 
-from iree_core.hal.buffer import Buffer, BufferView
+from iree_core.hal.buffer import Buffer, BufferView, Region
 from iree_core.hal.device import (
     Allocator,
     CommandBuffer,
@@ -22,6 +22,7 @@ __all__ = [
     "Driver",
     "Executable",
     "Fence",
+    "Region",
     "Semaphore",
     "Stream",
     "Timepoint",

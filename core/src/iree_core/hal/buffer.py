@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,15 @@ class Buffer(ABC):
         if they can only have a copy in host memory.
         """
         return None
+
+
+@dataclass(frozen=True)
+class Region:
+    """A tensor in a buffer: its name, its first byte and its size."""
+
+    name: str
+    offset: int
+    nbytes: int
 
 
 class BufferView:

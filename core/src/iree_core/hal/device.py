@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from iree_core.hal.buffer import Buffer
+from iree_core.hal.buffer import Buffer, Region
 from iree_core.hal.sync import Fence, Semaphore, Timepoint
 
 if TYPE_CHECKING:
@@ -40,6 +40,13 @@ class Allocator(ABC):
         Where the device can address host memory, the buffer refers to ``data``, keeps it alive
         and must not be written by the host meanwhile; else it is a copy.
         """
+
+    def import_constants(self, data: NDArray[np.uint8], regions: Sequence[Region]) -> Buffer:
+        """Return a buffer like :meth:`import_host`, for reading ``regions`` of ``data`` only.
+
+        Where it is a copy, the rest need not be in it.
+        """
+        return self.import_host(data)
 
     def import_tensor(self, source: Any) -> tuple[Buffer, str, tuple[int, ...]] | None:
         """Return the memory of another library's tensor, its element type and shape.

@@ -154,7 +154,7 @@ class ImageFormat:
             scalars,
             results,
             bool(one["scratch"]),
-            tuple(_expression(size, scalars, 0) for size in bindings),
+            tuple(read_expression(size, scalars) for size in bindings),
             tuple(str(need) for need in one["needs"]),
             tuple(_number(size) for size in one["element_bytes"]),
             dict(one.get("details", {})),
@@ -187,6 +187,15 @@ def _number(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise ValueError("a size that is no number")
     return value
+
+
+def read_expression(data: list, scalars: int) -> Expr:
+    """Return the expression over ``scalars`` operands that JSON describes.
+
+    Raises:
+        ValueError, TypeError: it describes none.
+    """
+    return _expression(data, scalars, 0)
 
 
 def _expression(data: list, scalars: int, depth: int) -> Expr:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iree_core.errors import DeviceError
-from iree_core.hal import Buffer, CommandBuffer, Device, Executable
+from iree_core.hal import Buffer, CommandBuffer, Device, Executable, Region
 from iree_core.vm import host_calls
 from iree_core.vm.host_calls import HostFunction
 from iree_core.vm.program import Function, Program
@@ -36,9 +36,18 @@ class Instance:
         device: Device,
         executable: Executable | None,
         constants: NDArray[np.uint8],
+        regions: Sequence[Region] = (),
         host_functions: Mapping[str, HostFunction] | None = None,
     ) -> None:
         """Record the command lists of a verified program and set the state to its start.
+
+        Args:
+            program: verified.
+            device: where it is to run.
+            executable: its kernels, loaded there.
+            constants: the module's read-only data.
+            regions: what the program uses of it.
+            host_functions: what it calls back.
 
         Raises:
             DeviceError: out of memory.
@@ -47,7 +56,7 @@ class Instance:
         host_calls.require(program, host_functions or {})
         self._host_calls = host_calls.HostCalls(host_functions or {})
         self.program, self.device = program, device
-        self.constants = device.allocator.import_host(constants)
+        self.constants = device.allocator.import_constants(constants, regions)
         self.commands: list[CommandBuffer] = [
             device.record(commands, executable) for commands in program.command_lists
         ]

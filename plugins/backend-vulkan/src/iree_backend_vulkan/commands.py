@@ -1,74 +1,34 @@
-"""Command lists as Vulkan command buffers, recorded once for the buffers they meet.
-
-A recording belongs to certain buffers and parameters. Calls that come with the same ones again,
-as they do when a program runs in a loop, replay it; a few recordings are kept.
-"""
+"""Command lists as Vulkan command buffers; :mod:`iree_core.hal.recording` keeps them for replay."""
 
 from __future__ import annotations
 
 import ctypes
 import weakref
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from iree_backend_vulkan import vk
-from iree_backend_vulkan.executable import Pipeline, VulkanExecutable
-from iree_backend_vulkan.memory import VulkanBuffer
-from iree_core.errors import DeviceError, ModuleFileError
-from iree_core.hal import CommandBuffer
-from iree_core.hal.commands import check_commands
-from iree_core.vm.program import Binding, CommandList, Copy, Dispatch, Fill, Operand
+from iree_backend_vulkan.executable import Pipeline
+from iree_backend_vulkan.memory import Memory, VulkanBuffer
+from iree_core.errors import DeviceError
+from iree_core.hal.kernel_image import Entry
+from iree_core.hal.parts import PartedBuffer
+from iree_core.hal.recording import Place, Recorder
+from iree_core.vm.program import CommandList, Dispatch
 
 if TYPE_CHECKING:
     from iree_backend_vulkan.driver import VulkanDevice
+    from iree_backend_vulkan.executable import VulkanExecutable
 
-_KEPT = 4
 _LARGEST_INDEX = (1 << 31) - 1
 _STAGES = vk.PIPELINE_STAGE_COMPUTE | vk.PIPELINE_STAGE_TRANSFER
 _READS = vk.ACCESS_SHADER_READ | vk.ACCESS_TRANSFER_READ
 _WRITES = vk.ACCESS_SHADER_WRITE | vk.ACCESS_TRANSFER_WRITE
 
 
-class VulkanCommandBuffer(CommandBuffer):
-    """A command list with its recordings."""
-
-    def __init__(
-        self, device: VulkanDevice, commands: CommandList, executable: VulkanExecutable | None
-    ) -> None:
-        """Check ``commands``.
-
-        Raises:
-            ModuleFileError: they refer to what does not exist.
-        """
-        self.slots, self.params = commands.slots, commands.params
-        self._device, self._commands, self._executable = device, commands, executable
-        self._recordings: OrderedDict[tuple, Recording] = OrderedDict()
-        pipelines = executable.pipelines if executable else []
-        check_commands(commands, [pipeline.entry for pipeline in pipelines])
-
-    def recording(self, buffers: Sequence[VulkanBuffer], params: Sequence[int]) -> Recording:
-        """Return the recording for these operands.
-
-        Raises:
-            DeviceError: a tensor is too large, or out of memory.
-        """
-        key = (*(buffer.memory.serial for buffer in buffers), *params)
-        found = self._recordings.get(key)
-        if found is None:
-            pipelines = self._executable.pipelines if self._executable else []
-            found = Recording(self._device, self._commands, pipelines, buffers, params)
-            self._recordings[key] = found
-            if len(self._recordings) > _KEPT:
-                self._recordings.popitem(last=False)
-        else:
-            self._recordings.move_to_end(key)
-        return found
-
-
-class Recording:
+class Recording(Recorder[Memory]):
     """A command list recorded for certain buffers and parameters.
 
     Attributes:
@@ -79,64 +39,52 @@ class Recording:
         self,
         device: VulkanDevice,
         commands: CommandList,
-        pipelines: Sequence[Pipeline],
-        buffers: Sequence[VulkanBuffer],
+        executable: VulkanExecutable | None,
+        buffers: Sequence[PartedBuffer[Memory]],
         params: Sequence[int],
     ) -> None:
-        """Record everything; raises DeviceError like :meth:`VulkanCommandBuffer.recording`."""
+        """Record everything; raises what :meth:`Recorder.record` does."""
+        self._pipelines: Sequence[Pipeline] = executable.pipelines if executable else []
+        names = executable.entries if executable else ()
+        entries = [pipeline.entry for pipeline in self._pipelines]
+        super().__init__(device.description, names, entries, buffers, params)
         self._device, self._api = device, device.api
-        self._pipelines, self._buffers, self._params = pipelines, buffers, params
-        self._owned: list[VulkanBuffer] = []
-        self._scratch = self._scratch_buffer(commands)
+        self.alignment = device.physical.limits.minStorageBufferOffsetAlignment
         dispatches = [c for c in commands.commands if isinstance(c, Dispatch)]
-        self._sets = iter(self._descriptor_sets(dispatches))
+        self._sets = self._descriptor_sets(dispatches)
         self.handle = device.allocate_command_buffer()
         weakref.finalize(self, device.free_command_buffer, self.handle, self._pool)
         begin = vk.CommandBufferBeginInfo(
             sType=vk.COMMAND_BUFFER_BEGIN_INFO, flags=vk.COMMAND_BUFFER_SIMULTANEOUS_USE
         )
         self._api.BeginCommandBuffer(self.handle, vk.pointer(begin))
-        for number, command in enumerate(commands.commands):
-            if number:
-                self._barrier(_STAGES, _READS | _WRITES)
-            if isinstance(command, Dispatch):
-                self._dispatch(command)
-            elif isinstance(command, Copy):
-                self._copy(command)
-            else:
-                self._fill(command)
+        self._is_first = True
+        self.record(commands)
         self._barrier(vk.PIPELINE_STAGE_HOST, vk.ACCESS_HOST_READ)
         self._api.EndCommandBuffer(self.handle)
-        del self._buffers
 
-    def _number(self, operand: Operand) -> int:
-        kind, number = operand
-        return self._params[number] if kind == "param" else number
+    def allocate(self, nbytes: int) -> VulkanBuffer:
+        """Return fresh memory for this recording."""
+        return VulkanBuffer(self._device.heap, nbytes)
 
-    def _place(self, binding: Binding, length: int) -> tuple[VulkanBuffer, int]:
-        buffer, offset = self._buffers[binding.slot], self._number(binding.offset)
-        if offset < 0 or length < 0 or offset + length > buffer.nbytes:
-            raise DeviceError(
-                f"A command uses {length} bytes at offset {offset} of a buffer of "
-                f"{buffer.nbytes} bytes."
-            )
-        return buffer, offset
+    def check_sizes(self, sizes: Sequence[int]) -> None:
+        """Raise a DeviceError if scalars or a grid have more than 32 bits."""
+        most = max((abs(number) for number in sizes), default=0)
+        if most > _LARGEST_INDEX:
+            raise DeviceError(f"A tensor dimension or grid of {most} is too large for a shader.")
 
-    def _scratch_buffer(self, commands: CommandList) -> VulkanBuffer | None:
-        """Return private memory for the most demanding dispatch; they run one by one."""
-        sizes = [self._number(c.scratch) for c in commands.commands if isinstance(c, Dispatch)]
-        most = max(sizes, default=0)
-        return self._temporary(most) if most else None
+    def check_tensor(self, entry: Entry, operand: int, nbytes: int) -> str | None:
+        """Return why a descriptor cannot point to a tensor of that size; None if it can."""
+        most = self._device.physical.limits.maxStorageBufferRange
+        if nbytes > most:
+            return f"a shader can address {most} bytes of one (maxStorageBufferRange)"
+        return None
 
-    def _temporary(self, nbytes: int) -> VulkanBuffer:
-        made = VulkanBuffer(self._device, nbytes)
-        self._owned.append(made)
-        return made
-
-    def _descriptor_sets(self, dispatches: Sequence[Dispatch]) -> list[int]:
+    def _descriptor_sets(self, dispatches: Sequence[Dispatch]) -> dict[int, list[int]]:
+        """Return descriptor sets for every dispatch, by its entry point."""
         self._pool = 0
         if not dispatches:
-            return []
+            return {}
         api, device = self._api, self._device.handle
         layouts = (ctypes.c_uint64 * len(dispatches))()
         count = 1
@@ -162,14 +110,19 @@ class Recording:
         )
         sets = (ctypes.c_uint64 * len(dispatches))()
         api.AllocateDescriptorSets(device, vk.pointer(allocate), vk.pointer(sets))
-        return list(sets)
+        found: dict[int, list[int]] = {}
+        for dispatch, made in zip(dispatches, sets, strict=True):
+            found.setdefault(dispatch.entry, []).append(made)
+        return found
 
-    def _update_set(self, target: int, places: Sequence[tuple[VulkanBuffer, int, int]]) -> None:
-        """Let a descriptor set point to buffers at offsets, before a command binds it."""
+    def _update_set(self, target: int, places: Sequence[Place[Memory]]) -> None:
+        """Let a descriptor set point to tensors, before a command binds it."""
         count = len(places)
         infos = (vk.DescriptorBufferInfo * max(1, count))()
-        for number, (buffer, offset, length) in enumerate(places):
-            infos[number] = vk.DescriptorBufferInfo(buffer.memory.buffer, offset, max(4, length))
+        for number, place in enumerate(places):
+            infos[number] = vk.DescriptorBufferInfo(
+                place.memory.buffer, place.offset, max(4, place.nbytes)
+            )
         write = vk.WriteDescriptorSet(
             sType=vk.WRITE_DESCRIPTOR_SET,
             dstSet=target,
@@ -192,34 +145,20 @@ class Recording:
             self.handle, _STAGES, stages, 0, 1, vk.pointer(barrier), 0, None, 0, None
         )
 
-    def _dispatch(self, command: Dispatch) -> None:
-        pipeline, target = self._pipelines[command.entry], next(self._sets)
-        entry, api = pipeline.entry, self._api
-        scalars = [self._number(operand) for operand in command.scalars]
-        grid = self._number(command.grid)
-        most = max((abs(number) for number in (*scalars, grid)), default=0)
-        if most > _LARGEST_INDEX:
-            raise DeviceError(f"A tensor dimension or grid of {most} is too large for a shader.")
-        if grid <= 0:
-            return
-        copies_out, places = [], []
-        for number, (binding, size) in enumerate(
-            zip(command.bindings, entry.bindings, strict=True)
-        ):
-            length = size.evaluate(scalars)
-            buffer, offset = self._bindable(binding, length)
-            if buffer is not self._buffers[binding.slot] and (
-                number >= len(entry.bindings) - entry.results
-            ):
-                copies_out.append((buffer, binding, length))
-            places.append((buffer, offset, length))
-        if entry.scratch:
-            scratch = self._scratch
-            if scratch is None:
-                raise ModuleFileError("A shader uses private memory that its dispatch has not.")
-            places.append((scratch, 0, scratch.nbytes))
+    def _after_the_others(self) -> None:
+        """Let the next command see what those before it wrote."""
+        if not self._is_first:
+            self._barrier(_STAGES, _READS | _WRITES)
+        self._is_first = False
+
+    def dispatch(
+        self, number: int, places: Sequence[Place[Memory]], scalars: Sequence[int], grid: int
+    ) -> None:
+        """Record a dispatch."""
+        self._after_the_others()
+        pipeline, target = self._pipelines[number], self._sets[number].pop()
+        api, handle = self._api, self.handle
         self._update_set(target, places)
-        handle = self.handle
         api.CmdBindPipeline(handle, vk.BIND_COMPUTE, pipeline.handle)
         sets = (ctypes.c_uint64 * 1)(target)
         api.CmdBindDescriptorSets(
@@ -230,11 +169,7 @@ class Recording:
             api.CmdPushConstants(
                 handle, pipeline.layout, vk.STAGE_COMPUTE, 0, 4 * len(scalars), vk.pointer(words)
             )
-        api.CmdDispatch(handle, *self._groups(-(-grid // entry.workgroup)), 1)
-        for buffer, binding, length in copies_out:
-            self._barrier(_STAGES, _READS | _WRITES)
-            whole, offset = self._place(binding, length)
-            self._copy_bytes(buffer, 0, whole, offset, length)
+        api.CmdDispatch(handle, *self._groups(-(-grid // pipeline.entry.workgroup)), 1)
 
     def _groups(self, count: int) -> tuple[int, int]:
         """Return workgroups in two dimensions; surplus ones do nothing."""
@@ -245,52 +180,29 @@ class Recording:
             raise DeviceError(f"A dispatch of {count} workgroups is too large for the device.")
         return width, height
 
-    def _bindable(self, binding: Binding, length: int) -> tuple[VulkanBuffer, int]:
-        """Return a tensor's place where a descriptor can point, as a copy if need be."""
-        buffer, offset = self._place(binding, length)
-        limits = self._device.physical.limits
-        if length > limits.maxStorageBufferRange:
-            raise DeviceError(
-                f"A tensor of {length} bytes is larger than what a shader on "
-                f"{self._device.description} can address, {limits.maxStorageBufferRange} bytes.",
-                hint="Use a smaller batch, or a device with a larger maxStorageBufferRange.",
+    def copy(self, source: Place[Memory], target: Place[Memory]) -> None:
+        """Record a copy."""
+        self._after_the_others()
+        region = vk.BufferCopy(source.offset, target.offset, source.nbytes)
+        self._api.CmdCopyBuffer(
+            self.handle, source.memory.buffer, target.memory.buffer, 1, vk.pointer(region)
+        )
+
+    def fill(self, target: Place[Memory], pattern: bytes) -> None:
+        """Record a fill, or a copy of repeated bytes where Vulkan has no such fill."""
+        word = pattern * (4 // len(pattern)) if len(pattern) <= 4 else b""
+        if word and target.offset % 4 == 0 and target.nbytes % 4 == 0:
+            self._after_the_others()
+            number = int.from_bytes(word, "little")
+            self._api.CmdFillBuffer(
+                self.handle, target.memory.buffer, target.offset, target.nbytes, number
             )
-        if offset % limits.minStorageBufferOffsetAlignment == 0:
-            return buffer, offset
-        copy = self._temporary(max(4, length))
-        self._copy_bytes(buffer, offset, copy, 0, length)
-        self._barrier(_STAGES, _READS | _WRITES)
-        return copy, 0
-
-    def _copy(self, command: Copy) -> None:
-        length = self._number(command.length)
-        source, source_offset = self._place(command.source, length)
-        target, target_offset = self._place(command.target, length)
-        self._copy_bytes(source, source_offset, target, target_offset, length)
-
-    def _copy_bytes(
-        self, source: VulkanBuffer, start: int, target: VulkanBuffer, place: int, length: int
-    ) -> None:
-        if length:
-            region = vk.BufferCopy(start, place, length)
-            self._api.CmdCopyBuffer(
-                self.handle, source.memory.buffer, target.memory.buffer, 1, vk.pointer(region)
-            )
-
-    def _fill(self, command: Fill) -> None:
-        length = self._number(command.length)
-        target, offset = self._place(command.target, length)
-        pattern = command.pattern * max(1, 4 // len(command.pattern))
-        if len(pattern) == 8 and pattern[:4] == pattern[4:]:
-            pattern = pattern[:4]
-        if length and offset % 4 == 0 and length % 4 == 0 and len(pattern) == 4:
-            number = int.from_bytes(pattern, "little")
-            self._api.CmdFillBuffer(self.handle, target.memory.buffer, offset, length, number)
             return
-        data = np.frombuffer(pattern * (-(-length // len(pattern))), np.uint8)[:length]
-        source = self._temporary(max(4, length))
-        source.write(0, data)
-        self._copy_bytes(source, 0, target, offset, length)
+        data = np.frombuffer(pattern * (-(-target.nbytes // len(pattern))), np.uint8)
+        source = self.allocate(target.nbytes)
+        source.write(0, data[: target.nbytes])
+        self.owned.append(source)
+        self.copy(Place(source.memory, 0, target.nbytes), target)
 
 
 def submit_info(

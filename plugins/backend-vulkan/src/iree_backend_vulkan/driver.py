@@ -7,37 +7,39 @@ and ``staging=1`` (copy to and from device memory even where the host could map 
 from __future__ import annotations
 
 import ctypes
-import os
 import threading
-import time
 import weakref
 from collections import deque
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from iree_backend_vulkan import vk
-from iree_backend_vulkan.commands import VulkanCommandBuffer, submit_info
+from iree_backend_vulkan.commands import Recording, submit_info
 from iree_backend_vulkan.executable import VulkanExecutable
 from iree_backend_vulkan.image import FORMAT
 from iree_backend_vulkan.instance import PhysicalDevice, feature_chain, physical_devices
-from iree_backend_vulkan.memory import Heap, VulkanAllocator, VulkanBuffer
+from iree_backend_vulkan.memory import Heap, Memory, VulkanBuffer
 from iree_core import hal
-from iree_core.errors import DeviceError, ModuleFileError, UsageError
+from iree_core.errors import DeviceError, ModuleFileError
+from iree_core.hal.parts import PartedAllocator, Piece
+from iree_core.hal.queue import QueueDevice, QueueSemaphore, choose, device_options
+from iree_core.hal.recording import RecordedCommands
 from iree_core.vm.program import CommandList
 
-_TIMEOUT = 600.0
 _STAGING_BYTES = 32 << 20
 
 
-class VulkanSemaphore(hal.Semaphore):
+class VulkanSemaphore(QueueSemaphore):
     """A timeline semaphore of a Vulkan device."""
 
+    device: VulkanDevice
+
     def __init__(self, device: VulkanDevice, initial: int) -> None:
-        self.device = device
-        self._error: DeviceError | None = None
+        super().__init__(device)
         kind = vk.SemaphoreTypeCreateInfo(
             sType=vk.SEMAPHORE_TYPE_CREATE_INFO,
             semaphoreType=vk.SEMAPHORE_TIMELINE,
@@ -49,40 +51,21 @@ class VulkanSemaphore(hal.Semaphore):
         self.handle = made.value
         weakref.finalize(self, device.destroy_semaphore, self.handle)
 
-    def query(self) -> int:
+    def payload(self) -> int:
         """Return the current payload."""
-        self.check()
         value = ctypes.c_uint64()
         self.device.api.GetSemaphoreCounterValue(self.device.handle, self.handle, vk.pointer(value))
         return value.value
 
-    def check(self) -> None:
-        """Raise the error that the semaphore was failed with, or that its device has."""
-        error = self._error or self.device.error
-        if error is not None:
-            raise error
-
-    def signal(self, value: int) -> None:
+    def set_payload(self, value: int) -> None:
         """Raise the payload from the host."""
-        if self._error is not None:
-            return
-        current = self.query()
-        if value <= current:
-            raise DeviceError(f"A semaphore at {current} cannot be signalled to {value}.")
         info = vk.SemaphoreSignalInfo(
             sType=vk.SEMAPHORE_SIGNAL_INFO, semaphore=self.handle, value=value
         )
         self.device.api.SignalSemaphore(self.device.handle, vk.pointer(info))
 
-    def fail(self, error: DeviceError) -> None:
-        """Make every wait raise ``error``."""
-        self._error = error
-
-    def wait(self, value: int, timeout: float | None = None) -> bool:
+    def wait_for(self, value: int, seconds: float) -> bool:
         """Block until the payload reaches ``value``; the GIL is released meanwhile."""
-        self.check()
-        limit = self.device.timeout if timeout is None else timeout
-        end = time.monotonic() + limit
         handles, values = (ctypes.c_uint64 * 1)(self.handle), (ctypes.c_uint64 * 1)(value)
         info = vk.SemaphoreWaitInfo(
             sType=vk.SEMAPHORE_WAIT_INFO,
@@ -90,37 +73,17 @@ class VulkanSemaphore(hal.Semaphore):
             pSemaphores=vk.pointer(handles),
             pValues=vk.pointer(values),
         )
-        while True:
-            # In steps, so that a failure from elsewhere and Ctrl-C are noticed.
-            left = max(0.0, end - time.monotonic())
-            nanoseconds = int(min(left, 0.5) * 1e9)
-            result = self.device.guarded(
-                self.device.api.WaitSemaphores, self.device.handle, vk.pointer(info), nanoseconds
-            )
-            self.check()
-            if result == vk.SUCCESS:
-                self.device.collect()
-                return True
-            if left <= 0.5:
-                break
-        if timeout is not None:
-            return False
-        raise self.device.fail(
-            DeviceError(
-                f"{self.device.description} did not finish its work in {limit:g} s.",
-                hint="Open the device with a larger ?timeout=SECONDS if the work takes that long.",
-            )
-        )
+        wait, device = self.device.api.WaitSemaphores, self.device.handle
+        return self.device.guarded(wait, device, vk.pointer(info), int(seconds * 1e9)) == vk.SUCCESS
 
 
-class VulkanDevice(hal.Device):
+class VulkanDevice(QueueDevice):
     """One Vulkan device with one compute queue.
 
     Attributes:
         physical: what it is.
         handle: the VkDevice.
         heap: its memory.
-        timeout: seconds after which work counts as hung.
         closed: it is being destroyed.
     """
 
@@ -132,11 +95,8 @@ class VulkanDevice(hal.Device):
         """
         if physical.unusable is not None:
             raise DeviceError(f"The device {physical.name} is unusable: {physical.unusable}.")
-        self.name = "vulkan"
-        self.description = f"{physical.name} ({physical.kind})"
-        self.api, self.physical, self.timeout = vk.api(), physical, timeout
-        self._error: DeviceError | None = None
-        self._process = os.getpid()
+        super().__init__("vulkan", f"{physical.name} ({physical.kind})", timeout)
+        self.api, self.physical = vk.api(), physical
         self.closed = False
         self._lock = threading.RLock()
         self._pending: deque[tuple[VulkanSemaphore, int, tuple[Any, ...]]] = deque()
@@ -153,7 +113,7 @@ class VulkanDevice(hal.Device):
         self.api.CreateCommandPool(self.handle, vk.pointer(info), None, vk.pointer(pool))
         self._pool = pool.value
         self.heap = Heap(self, staged)
-        self.allocator = VulkanAllocator(self)
+        self.allocator = PartedAllocator(self.heap, VulkanBuffer)
 
     def _create(self) -> int:
         first, bytes16, bytes8, timeline = feature_chain()
@@ -186,24 +146,6 @@ class VulkanDevice(hal.Device):
         assert handle.value is not None
         return handle.value
 
-    # What can go wrong with the whole device.
-
-    @property
-    def error(self) -> DeviceError | None:
-        """Why the device cannot be used any more, None while it can."""
-        if self._error is None and os.getpid() != self._process:
-            self._error = DeviceError(
-                f"{self.description} was opened before this process was forked off another.",
-                hint="Load the module in the process that runs it, or start processes with "
-                "multiprocessing's method 'spawn'.",
-            )
-        return self._error
-
-    def fail(self, error: DeviceError) -> DeviceError:
-        """Make everything on this device raise ``error`` from now on."""
-        self._error = self.error or error
-        return self._error
-
     def guarded(self, function: Any, *arguments: Any) -> int:
         """Call a function of the API; a lost device stays lost."""
         try:
@@ -233,10 +175,14 @@ class VulkanDevice(hal.Device):
 
     def record(
         self, commands: CommandList, executable: hal.Executable | None
-    ) -> VulkanCommandBuffer:
+    ) -> RecordedCommands[Recording]:
         """Check ``commands``; they are recorded when their first operands are known."""
         assert executable is None or isinstance(executable, VulkanExecutable)
-        return VulkanCommandBuffer(self, commands, executable)
+        return RecordedCommands(
+            commands,
+            [pipeline.entry for pipeline in executable.pipelines] if executable else [],
+            partial(Recording, self, commands, executable),
+        )
 
     def create_semaphore(self, initial: int = 0) -> VulkanSemaphore:
         """Return a timeline semaphore."""
@@ -252,17 +198,8 @@ class VulkanDevice(hal.Device):
         signal: Sequence[hal.Timepoint] = (),
     ) -> None:
         """Hand the work to the queue and return."""
-        if self.error is not None:
-            raise self.error
-        if len(buffers) != commands.slots or len(params) != commands.params:
-            raise DeviceError(
-                f"The command buffer takes {commands.slots} buffers and {commands.params} "
-                f"parameters, not {len(buffers)} and {len(params)}."
-            )
-        assert isinstance(commands, VulkanCommandBuffer)
-        own = [buffer for buffer in buffers if isinstance(buffer, VulkanBuffer)]
-        if len(own) != len(buffers):
-            raise DeviceError(f"A buffer is not in the memory of {self.description}.")
+        own = self.own_operands(commands, buffers, params)
+        assert isinstance(commands, RecordedCommands)
         waits = self._native(wait)
         signals = [(s.handle, value) for s, value in signal if isinstance(s, VulkanSemaphore)]
         if len(signals) != len(signal):
@@ -300,9 +237,7 @@ class VulkanDevice(hal.Device):
                     return
                 self._pending.popleft()
 
-    def transfer(
-        self, buffer: VulkanBuffer, offset: int, data: NDArray[np.uint8], *, write: bool
-    ) -> None:
+    def transfer(self, piece: Piece[Memory], data: NDArray[np.uint8], *, write: bool) -> None:
         """Copy between the host and memory that it does not map, in pieces."""
         for start in range(0, data.nbytes, _STAGING_BYTES):
             part = data[start : start + _STAGING_BYTES]
@@ -312,13 +247,13 @@ class VulkanDevice(hal.Device):
                 host = np.ctypeslib.as_array(area)
                 if write:
                     host[:] = part
-                ends = (memory.buffer, 0), (buffer.memory.buffer, offset + start)
+                ends = (memory.buffer, 0), (piece.memory.buffer, piece.offset + start)
                 source, target = ends if write else ends[::-1]
                 self._copy_now(source, target, part.nbytes)
                 if not write:
                     part[:] = host
             finally:
-                self.heap.give_back(memory, True)
+                self.heap.give_back(memory)
 
     def _copy_now(self, source: tuple[int, int], target: tuple[int, int], length: int) -> None:
         with self._lock:
@@ -389,42 +324,5 @@ class VulkanDriver(hal.Driver):
         self, path: str = "", options: Mapping[str, str] | None = None
     ) -> VulkanDevice:
         """Open a device by its number; the first usable one by default."""
-        options = dict(options or {})
-        timeout = _seconds(options.pop("timeout", None))
-        staged = options.pop("staging", "0")
-        if options or staged not in ("0", "1"):
-            raise UsageError(
-                f"vulkan has no option {', '.join(options) or f'staging={staged}'}.",
-                hint="It knows: timeout=SECONDS, staging=1.",
-            )
-        return VulkanDevice(_choose(path), timeout, staged == "1")
-
-
-def _seconds(text: str | None) -> float:
-    if text is None:
-        return _TIMEOUT
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not seconds > 0:
-        raise UsageError(f"timeout is a number of seconds, not {text!r}.")
-    return seconds
-
-
-def _choose(path: str) -> PhysicalDevice:
-    devices = physical_devices()
-    if path in ("", "default"):
-        usable = [device for device in devices if device.unusable is None]
-        if usable:
-            return usable[0]
-        reasons = "; ".join(f"{device.name}: {device.unusable}" for device in devices)
-        raise DeviceError(
-            f"No Vulkan device of this machine is usable ({reasons or 'there is none'})."
-        )
-    if not path.isdecimal() or int(path) >= len(devices):
-        raise DeviceError(
-            f"There is no Vulkan device {path!r}; this machine has {len(devices)}.",
-            hint="`iree devices` lists them.",
-        )
-    return devices[int(path)]
+        timeout, (staged,) = device_options(self.name, options, "staging")
+        return VulkanDevice(choose(physical_devices(), path, "Vulkan"), timeout, staged)

@@ -12,6 +12,7 @@ from iree_backend_vulkan.features import FEATURES
 from iree_backend_vulkan.image import Entry, parse_image
 from iree_core.errors import DeviceError, ModuleFileError
 from iree_core.hal import Executable
+from iree_core.hal.kernel_image import load_entries
 
 if TYPE_CHECKING:
     from iree_backend_vulkan.driver import VulkanDevice
@@ -158,17 +159,14 @@ class VulkanExecutable(Executable):
         Raises:
             ModuleFileError: the image is damaged, or needs what the device lacks.
         """
-        shaders = parse_image(data)
-        if any(not 0 <= number < len(shaders) for _, number in entries):
-            raise ModuleFileError("The module names a shader that is not in its image.")
         self.entries = tuple(name for name, _ in entries)
-        made: dict[int, Pipeline] = {}
-        for name, number in entries:
-            if number not in made:
-                try:
-                    made[number] = Pipeline(device, shaders[number])
-                except vk.VulkanError as error:
-                    raise DeviceError(
-                        f"{device.description} does not take shader {name}: {error.what}"
-                    ) from error
-        self.pipelines = [made[number] for _, number in entries]
+
+        def make(name: str, shader: Entry) -> Pipeline:
+            try:
+                return Pipeline(device, shader)
+            except vk.VulkanError as error:
+                raise DeviceError(
+                    f"{device.description} does not take shader {name}: {error.what}"
+                ) from error
+
+        self.pipelines = load_entries(parse_image(data), entries, make)

@@ -29,6 +29,7 @@ class PhysicalDevice:
         features: names of the optional features it has.
         queue_family: the queue family to compute with.
         memory: its memory types and heaps.
+        largest_allocation: bytes of the largest allocation (maxMemoryAllocationSize).
         unusable: why the driver cannot use it, None if it can.
     """
 
@@ -40,6 +41,7 @@ class PhysicalDevice:
     features: frozenset[str]
     queue_family: int
     memory: Any
+    largest_allocation: int
     unusable: str | None
 
     @property
@@ -127,8 +129,18 @@ def _describe(handle: int) -> PhysicalDevice:
         features,
         family if family is not None else 0,
         memory,
+        _largest_allocation(handle) if version >= (1, 2, 0) else 0,
         " and ".join(reasons) or None,
     )
+
+
+def _largest_allocation(handle: int) -> int:
+    limits = vk.PropertiesMaintenance3(sType=vk.PROPERTIES_MAINTENANCE_3)
+    both = vk.PhysicalDeviceProperties2(
+        sType=vk.PHYSICAL_DEVICE_PROPERTIES_2, pNext=vk.pointer(limits)
+    )
+    vk.api().GetPhysicalDeviceProperties2(handle, vk.pointer(both))
+    return int(limits.maxMemoryAllocationSize)
 
 
 def feature_chain() -> tuple[Any, Any, Any, Any]:

@@ -40,7 +40,8 @@ PIPELINE_LAYOUT_CREATE_INFO, DESCRIPTOR_SET_LAYOUT_CREATE_INFO = 30, 32
 DESCRIPTOR_POOL_CREATE_INFO, DESCRIPTOR_SET_ALLOCATE_INFO, WRITE_DESCRIPTOR_SET = 33, 34, 35
 COMMAND_POOL_CREATE_INFO, COMMAND_BUFFER_ALLOCATE_INFO, COMMAND_BUFFER_BEGIN_INFO = 39, 40, 42
 MEMORY_BARRIER = 46
-PHYSICAL_DEVICE_FEATURES_2 = 1000059000
+PHYSICAL_DEVICE_FEATURES_2, PHYSICAL_DEVICE_PROPERTIES_2 = 1000059000, 1000059001
+PROPERTIES_MAINTENANCE_3 = 1000168000
 FEATURES_16BIT_STORAGE, FEATURES_8BIT_STORAGE = 1000083000, 1000177000
 FEATURES_TIMELINE_SEMAPHORE, SEMAPHORE_TYPE_CREATE_INFO = 1000207000, 1000207002
 TIMELINE_SEMAPHORE_SUBMIT_INFO, SEMAPHORE_WAIT_INFO = 1000207003, 1000207004
@@ -108,6 +109,10 @@ PhysicalDeviceProperties = _struct(
     deviceID=c_uint32, deviceType=c_int32, deviceName=c_char * 256,
     pipelineCacheUUID=ctypes.c_uint8 * 16, limits=Limits, sparse=c_uint32 * 5,
 )  # fmt: skip
+PhysicalDeviceProperties2 = _info("PhysicalDeviceProperties2", properties=PhysicalDeviceProperties)
+PropertiesMaintenance3 = _info(
+    "PropertiesMaintenance3", maxPerSetDescriptors=c_uint32, maxMemoryAllocationSize=c_uint64
+)
 _BEFORE_FLOAT64 = 39
 PhysicalDeviceFeatures = _struct(
     "PhysicalDeviceFeatures", before=c_uint32 * _BEFORE_FLOAT64, shaderFloat64=c_uint32,
@@ -213,7 +218,8 @@ _KINDS = {"P": c_void_p, "H": c_uint64, "I": c_uint32, "r": c_int32}
 _FUNCTIONS = {
     "EnumerateInstanceVersion": "rP", "CreateInstance": "rPPP", "DestroyInstance": "vPP",
     "EnumeratePhysicalDevices": "rPPP", "GetPhysicalDeviceProperties": "vPP",
-    "GetPhysicalDeviceFeatures2": "vPP", "GetPhysicalDeviceMemoryProperties": "vPP",
+    "GetPhysicalDeviceProperties2": "vPP", "GetPhysicalDeviceFeatures2": "vPP",
+    "GetPhysicalDeviceMemoryProperties": "vPP",
     "GetPhysicalDeviceQueueFamilyProperties": "vPPP", "CreateDevice": "rPPPP",
     "DestroyDevice": "vPP", "GetDeviceQueue": "vPIIP", "DeviceWaitIdle": "rP",
     "CreateBuffer": "rPPPP", "DestroyBuffer": "vPHP", "GetBufferMemoryRequirements": "vPHP",
