@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -37,6 +37,7 @@ class Product:
     kinds: tuple[str, str, str] = ("f32", "f32", "f32")
     epilogue: str = ""
     target: CpuModel = AVX512
+    choices: dict[str, int] = field(default_factory=dict)
     sizes: dict[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -93,10 +94,12 @@ class Product:
         numbers = ", ".join(str(self.scalar_position(d)) for d in self.result if d in self.dynamic)
         attribute = f" {{flow.dims = array<i64: {numbers}>}}" if numbers else ""
         iterators = ", ".join('"reduction"' if d == "k" else '"parallel"' for d in loops)
+        given = ", ".join(f"{name} = {value}" for name, value in self.choices.items())
+        chosen = f", flow.choices = {{{given}}}" if given else ""
         zero = "0.0" if c[0] in "fb" else "0"
         body = f"""
             func.func private @d({", ".join(arguments)}) -> ({out}{attribute})
-                attributes {{flow.dispatch}} {{
+                attributes {{flow.dispatch{chosen}}} {{
               %zero = arith.constant {zero} : {c}
               %e = tensor.empty({sizes}) : {out}
               %f = linalg.fill ins(%zero : {c}) outs(%e : {out}) -> {out}
@@ -274,6 +277,33 @@ def test_any_product(
     m: int, n: int, k: int, batch: int, left: str, right: str, dynamic: str, target: str
 ) -> None:
     check(Product(m, n, k, batch, left, right, dynamic=dynamic, target=TARGETS[target]))
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    m=st.integers(1, 70),
+    n=st.integers(16, 150),
+    k=st.integers(1, 60),
+    rows=st.integers(1, 40),
+    cycles=st.sampled_from([1, 100, 10_000, 10_000_000]),
+    panels=st.integers(1, 9),
+    slice_=st.integers(0, 70),
+    dynamic=st.sampled_from(["", "m", "n"]),
+)
+def test_any_choice_of_blocks(
+    m: int, n: int, k: int, rows: int, cycles: int, panels: int, slice_: int, dynamic: str
+) -> None:
+    """Whatever block sizes a tuning file names, the result is right."""
+    choices = {"rows": rows, "cycles": cycles, "panels": panels, "slice": slice_}
+    check(Product(m, n, k, dynamic=dynamic, packed=dynamic != "n", choices=choices))
+
+
+def test_choices_are_taken() -> None:
+    product = Product(128, 256, 512, packed=True)
+    usual = dict(check(product).choices)
+    other = {"rows": usual["rows"] - 2, "cycles": 9_000, "panels": 2, "slice": 128}
+    assert dict(check(replace(product, choices=other)).choices) == other
+    assert dict(check(replace(product, choices={"rows": 99})).choices)["rows"] < 32
 
 
 def run_text(text: str, inputs: list, scalars: list[int], shape: tuple[int, ...]) -> np.ndarray:

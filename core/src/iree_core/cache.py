@@ -114,7 +114,7 @@ def content_key(
         **content,
         "target": target,
         "machine": _machine(),
-        "options": {key: str(value) for key, value in options.items()},
+        "options": {key: _option(value) for key, value in options.items()},
         **code_facts(installed().infos()),
     }
     return digest_of(facts)
@@ -143,6 +143,11 @@ def code_facts(plugins: Iterable[PluginInfo]) -> dict[str, object]:
         ),
         "sources": _sources(packages),
     }
+
+
+def _option(value: object) -> str:
+    """Return what tells an option's value from others: of a file, its content."""
+    return _digest(value) if isinstance(value, Path) and value.is_file() else str(value)
 
 
 def _digest(path: Path) -> str:

@@ -461,6 +461,7 @@ def _report(
         seconds=seconds,
         timings=dict(timings),
         dispatch_seconds=dict(dispatch_seconds),
+        tunable=states[0].tunable,
         peak_bytes=_peak_bytes(),
         nbytes=request.output.stat().st_size,
     )

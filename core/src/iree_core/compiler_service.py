@@ -22,7 +22,14 @@ from typing import TYPE_CHECKING, Any
 
 from iree_core.errors import CompileError, IreeError, UsageError
 from iree_core.output_files import complete_file
-from iree_core.passes.state import CompileOptions, EmbedPolicy, FallbackPolicy, Note, Progress
+from iree_core.passes.state import (
+    CompileOptions,
+    EmbedPolicy,
+    FallbackPolicy,
+    Note,
+    Progress,
+    Tunable,
+)
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -74,6 +81,7 @@ class CompileReport:
         seconds: wall-clock time in the worker.
         timings: seconds by ``phase/pass``; also ``import`` and ``write``.
         dispatch_seconds: seconds that a child process took for each dispatch it compiled.
+        tunable: with a tuning file, the dispatches whose block sizes can be chosen, by name.
         peak_bytes: memory of the worker at its largest, and of its largest child.
         nbytes: size of the module file.
     """
@@ -88,6 +96,7 @@ class CompileReport:
     seconds: float = 0.0
     timings: dict[str, float] = field(default_factory=dict)
     dispatch_seconds: dict[str, float] = field(default_factory=dict)
+    tunable: dict[str, Tunable] = field(default_factory=dict)
     peak_bytes: tuple[int, int] = (0, 0)
     nbytes: int = 0
 
@@ -160,6 +169,7 @@ def compile(
     fallback: FallbackPolicy = "warn",
     embed_ir: EmbedPolicy = "auto",
     reuse: bool = True,
+    tuning: str | os.PathLike[str] | None = None,
     compile_to: str | None = None,
     from_phase: str | None = None,
     dump_dir: str | os.PathLike[str] | None = None,
@@ -188,6 +198,7 @@ def compile(
             compiled again for another target: ``on``, ``off``, or ``auto`` (where it is small).
         reuse: take dispatches that an earlier compilation for the same target left in this user's
             cache (``$XDG_CACHE_HOME/iree/dispatches``), and leave the new ones there.
+        tuning: a file of block sizes that :func:`iree_core.tuner.tune` measured.
         compile_to: stop after this phase; the result is then MLIR text.
         from_phase: start with this phase, for MLIR that an earlier run printed.
         dump_dir: write the IR after every pass into this folder.
@@ -216,6 +227,7 @@ def compile(
         fallback=fallback,
         embed_ir=embed_ir,
         reuse=reuse,
+        tuning=Path(tuning).resolve() if tuning is not None else None,
         threads=threads,
         timeout=timeout,
     )

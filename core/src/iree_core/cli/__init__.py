@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "compile": ("compile", "Compile a model to a module file."),
     "run": ("run", "Run a function of a model or module file."),
     "benchmark": ("run", "Measure how long a function takes."),
+    "tune": ("tune", "Measure which block sizes make a model fastest."),
     "import": ("compile", "Print a model as MLIR, before it is optimised."),
     "inspect": ("inspect", "Show what is in a module file, its memory plan and peak."),
     "plugins": ("listing", "List plugins: name, version, state, and what is wrong."),

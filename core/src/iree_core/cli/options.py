@@ -63,6 +63,12 @@ def compile_options(function: _F) -> _F:
                 help="Take dispatches that were compiled before.  [default: reuse]",
             ),
             click.option(
+                "--tuning",
+                type=click.Path(dir_okay=False, path_type=Path),
+                metavar="FILE",
+                help="Block sizes that `iree tune` measured.",
+            ),
+            click.option(
                 "--dump-dir",
                 type=click.Path(file_okay=False, path_type=Path),
                 help="Write the IR after every pass there.",
@@ -77,7 +83,7 @@ def compile_arguments(options: dict[str, Any]) -> dict[str, Any]:
     """Take the options of :func:`compile_options` out and return them for ``compile``."""
     names = (
         *("frontend", "parameters", "target", "opt_level", "fallback", "embed_ir", "reuse"),
-        "dump_dir",
+        *("tuning", "dump_dir"),
     )
     arguments = {name: options.pop(name) for name in names}
     arguments["target"] = list(arguments["target"]) or None

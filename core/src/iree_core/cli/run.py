@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
@@ -16,6 +16,9 @@ from iree_core.cli.options import compile_arguments, compile_options, pairs, run
 from iree_core.cli.values import describe, mismatch, parse_value, random_value, write_output
 from iree_core.errors import InvocationError, UsageError
 from iree_core.modulefile.flatbuffer import IDENTIFIER
+
+if TYPE_CHECKING:
+    from iree_core.runtime_api import LoadedModule
 
 _SEED = 0
 
@@ -78,6 +81,18 @@ def prepare(model: Path, options: dict[str, Any]) -> tuple[Any, list[NDArray]]:
         IreeError: of the kind that fits, if the model or the inputs are not as they should.
     """
     compiling = compile_arguments(options)
+    _, function, inputs = prepare_module(model, compiling, options)
+    return function, inputs
+
+
+def prepare_module(
+    model: Path, compiling: dict[str, Any], options: dict[str, Any]
+) -> tuple[LoadedModule, Any, list[NDArray]]:
+    """Take the options of ``run_options``; return the module, a function of it, and inputs.
+
+    Raises:
+        IreeError: of the kind that fits, if the model or the inputs are not as they should.
+    """
     texts, dims = options.pop("inputs"), options.pop("dims")
     name = options.pop("function")
     values = [parse_value(text) for text in texts]
@@ -93,7 +108,7 @@ def prepare(model: Path, options: dict[str, Any]) -> tuple[Any, list[NDArray]]:
             file=sys.stderr,
         )
     function = getattr(module, name) if name else next(iter(module.functions.values()))
-    return function, _complete(function, values, _sizes(dims))
+    return module, function, _complete(function, values, _sizes(dims))
 
 
 def module_path(model: Path, compiling: dict[str, Any]) -> Path:

@@ -85,6 +85,15 @@ def packing_for(
     return PackedLayout(tuple(order), lane_dim, vectors * lanes)
 
 
+def most_rows(cpu: CpuModel, vectors: int, window: int) -> int:
+    """Return how many rows a register tile can have.
+
+    All accumulators, ``window`` registers per vector of the other operand and two for elements
+    on their way must fit.
+    """
+    return max(1, (cpu.vector_registers - window * vectors - 2) // vectors)
+
+
 def panels_for(
     width: int, shape: Sequence[int], lane_dim: int, order: Sequence[int]
 ) -> PackedLayout | None:
@@ -109,12 +118,11 @@ def panels_for(
 def register_rows(cpu: CpuModel, vectors: int, extent: int | None, window: int = 1) -> int:
     """Return how many rows a register tile has.
 
-    All accumulators, ``window`` registers per vector of the other operand and two for elements
-    on their way must fit. Of the heights near that, the one that leaves the smallest remainder
+    Of the heights near the highest that registers allow, the one that leaves the smallest remainder
     of ``extent`` is taken (None: not known, then a power of two, so that halves cover every
     remainder).
     """
-    most = max(1, (cpu.vector_registers - window * vectors - 2) // vectors)
+    most = most_rows(cpu, vectors, window)
     best = 8 if most >= 8 else 4 if most >= 4 else 1
     if extent is None:
         return best

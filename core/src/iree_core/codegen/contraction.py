@@ -18,6 +18,7 @@ from math import prod
 
 from iree_core.codegen import blocking, conv
 from iree_core.codegen.builder import NotScheduled, element_bits
+from iree_core.codegen.choices import CYCLES, PANELS, ROWS, SLICE, given_choices
 from iree_core.codegen.contraction_analysis import (
     Contraction,
     accumulator_type,
@@ -62,7 +63,7 @@ def build(contraction: Contraction, cpu: CpuModel) -> Kernel:
             contraction = grouped
         else:
             dot = None
-    schedule = _plan(contraction, cpu, dot)
+    schedule, choices = _plan(contraction, cpu, dot)
     windows = any(len(form.factors) > 1 for maps in contraction.inputs for form in maps)
     return make_kernel(
         contraction.dispatch,
@@ -71,6 +72,7 @@ def build(contraction: Contraction, cpu: CpuModel) -> Kernel:
         lambda frame: ContractionLoops(contraction, schedule, cpu, frame).emit(),
         scratch=schedule.scratch,
         grain=schedule.grain,
+        choices=choices,
         declare=None if dot is None else lambda m: declare(m, dot, schedule.register.lanes),
     )
 
@@ -84,8 +86,12 @@ def _packed_in_groups(c: Contraction, dot: DotForm) -> bool:
     return panel is not None and panel.reductions[-1] == dot.dim
 
 
-def _plan(c: Contraction, cpu: CpuModel, dot: DotForm | None) -> Schedule:
-    register = _register_block(c, cpu)
+def _plan(c: Contraction, cpu: CpuModel, dot: DotForm | None) -> tuple[Schedule, dict[str, int]]:
+    """Return the block sizes, and those among them that were free to choose."""
+    given, taken = given_choices(c.dispatch.function), {}
+    register = _register_block(c, cpu, given.get(ROWS))
+    if c.row is not None:
+        taken[ROWS] = register.rows
     lanes, columns = register.lanes, register.columns
     depth = prod(c.extent(d) for d in c.reductions)
     heights = prod(c.extent(d) for d in c.output if d != c.lane)
@@ -93,10 +99,14 @@ def _plan(c: Contraction, cpu: CpuModel, dot: DotForm | None) -> Schedule:
     traffic = _bytes_per_element(c)
     group = 1 if dot is None else dot.group
     tile_row = blocking.item_cycles(depth // group * columns, lanes, columns * traffic)
-    budget = blocking.item_budget(tile_row * heights * panels)
+    budget = given.get(CYCLES) or blocking.item_budget(tile_row * heights * panels)
+    taken[CYCLES] = round(budget)
     panel = _run_time_panel(c, heights, dot)
     evaluated = _run_time_rows(c, panels, dot)
-    length = _slice(c, cpu, columns, dot) if panel is None and evaluated is None else None
+    length = None
+    if panel is None and evaluated is None and _may_slice(c):
+        length = _slice(c, cpu, columns, dot, given.get(SLICE))
+        taken[SLICE] = length or 0
     block = 1
     if c.row is not None:
         # A panel that is packed at run time wants more rows to pay for that.
@@ -117,7 +127,9 @@ def _plan(c: Contraction, cpu: CpuModel, dot: DotForm | None) -> Schedule:
     together = blocking.even_blocks(panels, budget / cost)
     if evaluated is not None:
         together = max(together, blocking.even_blocks(panels, 4))
-    return Schedule(
+    together = min(panels, given.get(PANELS) or together)
+    taken[PANELS] = together
+    schedule = Schedule(
         register=register,
         rows=block,
         panels=together,
@@ -130,9 +142,11 @@ def _plan(c: Contraction, cpu: CpuModel, dot: DotForm | None) -> Schedule:
         scratch=_scratch(c, panel, evaluated, columns, block, group),
         dot=dot,
     )
+    return schedule, taken
 
 
-def _register_block(c: Contraction, cpu: CpuModel) -> blocking.RegisterBlock:
+def _register_block(c: Contraction, cpu: CpuModel, rows: int | None) -> blocking.RegisterBlock:
+    """Return the register tile, ``rows`` high where that is given and registers suffice."""
     lanes = cpu.lanes(element_bits(accumulator_type(c)))
     width = c.static(c.lane)
     vectors = _vectors_of_packed(c, lanes) or blocking.vectors_per_panel(cpu)
@@ -141,11 +155,13 @@ def _register_block(c: Contraction, cpu: CpuModel) -> blocking.RegisterBlock:
         vectors = blocking.vectors_of_few_rows(cpu, height, c.extent(c.lane) // lanes)
     if width is not None:
         vectors = min(vectors, -(-width // lanes))
-    rows = 1
-    if c.row is not None:
-        window = conv.window_registers(c)
+    if c.row is None:
+        return blocking.RegisterBlock(1, vectors, lanes)
+    window = conv.window_registers(c)
+    if rows is None:
         rows = blocking.register_rows(cpu, vectors, c.static(c.row), window)
-    return blocking.RegisterBlock(rows, vectors, lanes)
+    most = min(c.extent(c.row), blocking.most_rows(cpu, vectors, window))
+    return blocking.RegisterBlock(min(rows, most), vectors, lanes)
 
 
 def _vectors_of_packed(c: Contraction, lanes: int) -> int | None:
@@ -281,18 +297,26 @@ def _run_time_panel(c: Contraction, rows: int, dot: DotForm | None) -> Panel | N
     return None
 
 
-def _slice(c: Contraction, cpu: CpuModel, columns: int, dot: DotForm | None) -> int | None:
-    """Return how much of a long reduction to do at a time.
+def _may_slice(c: Contraction) -> bool:
+    """Whether the reduction can be done a slice at a time, with rows enough to use it again."""
+    return len(c.reductions) == 1 and c.row is not None and c.extent(c.row) >= 32
 
-    Where a panel takes more than half of the L2 cache, slices of it take at most a quarter, if
-    there are rows enough to use them again. Slices of the rows take at most all of it, so that
-    a panel comes at most twice.
+
+def _slice(
+    c: Contraction, cpu: CpuModel, columns: int, dot: DotForm | None, given: int | None
+) -> int | None:
+    """Return how much of a long reduction to do at a time, None for all of it.
+
+    Unless a length is given, slices of a panel that takes more than half of the L2 cache take at
+    most a quarter. Slices of the rows take at most all of it, so that a panel comes at most
+    twice.
     """
-    if len(c.reductions) != 1 or c.row is None or c.extent(c.row) < 32:
-        return None
+    assert c.row is not None
     (dim,) = c.reductions
     extent = c.static(dim)
     group = 1 if dot is None else dot.group
+    if given is not None:
+        return -(-given // group) * group if extent is not None and 0 < given < extent else None
     size = element_bits(accumulator_type(c)) // 8
     rows = min(c.extent(c.row), _ROWS_OF_A_SLICE)
     most = min(cpu.l2_bytes // 4 // (columns * size), cpu.l2_bytes // (rows * size)) * group

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from iree_core.codegen.builder import Buffer, KernelBuilder, NotScheduled, Scalar, storage_type
@@ -48,12 +48,13 @@ def make_kernel(
     scratch: Expr = const(0),
     grain: int = 1,
     note: str = "",
+    choices: Mapping[str, int] | None = None,
     declare: Callable[[ir.Module], None] | None = None,
 ) -> Kernel:
     """Create the kernel function of ``dispatch`` and let ``fill`` emit its body.
 
-    ``declare`` adds the functions that the body calls. Must run inside the MLIR context of the
-    dispatch.
+    The other arguments are attributes of :class:`iree_core.codegen.kernel.Kernel`; ``declare``
+    adds the functions that the body calls. Must run inside the MLIR context of the dispatch.
     """
     name = "kernel"
     module = ir.Module.create()
@@ -104,7 +105,8 @@ def make_kernel(
         func.ReturnOp([])
     if not module.operation.verify():
         raise NotScheduled(f"the {schedule} schedule made invalid code")
-    return Kernel(str(module), name, grid, scratch, max(1, grain), schedule, note)
+    taken = tuple(sorted((choices or {}).items()))
+    return Kernel(str(module), name, grid, scratch, max(1, grain), schedule, note, taken)
 
 
 def may_alias(dispatch: func.FuncOp) -> list[int]:

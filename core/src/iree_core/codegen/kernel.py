@@ -63,6 +63,8 @@ class Kernel:
         grain: how many work items are worth waking another thread for.
         schedule: name of the schedule that made it ("contraction", "rows", "general", ...).
         note: why it left the fast path; empty where it did not.
+        choices: what a measured search may vary, with the values taken here; see
+            :mod:`iree_core.codegen.choices`.
     """
 
     module: str
@@ -72,6 +74,7 @@ class Kernel:
     grain: int
     schedule: str
     note: str = ""
+    choices: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)

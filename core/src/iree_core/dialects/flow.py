@@ -18,6 +18,9 @@ the ``index``-typed argument that holds its size. It is absent where no dimensio
 ``flow.in_place`` on a dispatch lists the arguments that some call lets the result overwrite, so
 that code generation does not promise otherwise.
 
+``flow.choices`` on a dispatch fixes block sizes that its schedule would choose otherwise; see
+:mod:`iree_core.codegen.choices`.
+
 ``flow.check`` on a ``cf.assert`` says that the call must fail where its condition does not hold:
 the model's sizes rest on it. All other assertions are dropped.
 
@@ -38,6 +41,7 @@ DISPATCH = "flow.dispatch"
 DIMS = "flow.dims"
 IN_PLACE = "flow.in_place"
 CHECK = "flow.check"
+CHOICES = "flow.choices"
 
 
 class Flow(ext.Dialect, name="flow"):

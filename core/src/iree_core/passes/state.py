@@ -6,7 +6,7 @@ reports without the compiler.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -37,6 +37,7 @@ class CompileOptions:
         timeout: seconds the whole compilation may take.
         embed_ir: whether the module holds a portable copy of the IR; ``auto``: where it is small.
         reuse: take dispatches that an earlier compilation left in the user's cache.
+        tuning: a file of measured block sizes; see :mod:`iree_core.tuning`.
         dispatch_timeout: seconds one dispatch may take before it is retried or given up.
     """
 
@@ -49,6 +50,7 @@ class CompileOptions:
     timeout: float = 3600.0
     embed_ir: EmbedPolicy = "auto"
     reuse: bool = True
+    tuning: Path | None = None
     dispatch_timeout: float = 120.0
 
 
@@ -81,6 +83,21 @@ class Note:
         )
 
 
+@dataclass(frozen=True)
+class Tunable:
+    """A dispatch whose block sizes a measured search may vary.
+
+    Attributes:
+        key: its name in tuning files.
+        schedule: which schedule chose.
+        choices: what it chose; see :mod:`iree_core.codegen.choices`.
+    """
+
+    key: str
+    schedule: str
+    choices: Mapping[str, int]
+
+
 def _ignore(_: Progress) -> None:
     """Default progress callback."""
 
@@ -100,6 +117,7 @@ class CompilationState:
         fallbacks: the dispatches that left the fast path, where, and why.
         timings: seconds by ``phase/pass``; also ``import`` and ``write``.
         dispatch_seconds: time in a child process by dispatch, for those that were compiled.
+        tuning_keys, tunable: with a tuning file, the key of every dispatch, and what can be chosen.
         reproducer_dir: where a failing pass leaves its input.
         constants: plan of the module's read-only data; filled by ``scheduling`` and ``vm``.
         kernels: compiled dispatches, in the order of the executable's entries.
@@ -121,6 +139,8 @@ class CompilationState:
     fallbacks: list[Note] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
     dispatch_seconds: dict[str, float] = field(default_factory=dict)
+    tuning_keys: dict[str, str] = field(default_factory=dict)
+    tunable: dict[str, Tunable] = field(default_factory=dict)
     reproducer_dir: Path | None = None
     constants: DataSection = field(init=False)
     kernels: list[CompiledDispatch] = field(default_factory=list)

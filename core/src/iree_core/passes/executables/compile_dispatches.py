@@ -14,9 +14,10 @@ from iree_core.errors import CompileError
 from iree_core.interfaces import Executable
 from iree_core.ir import func, ir
 from iree_core.passes.diagnostics import describe_location
+from iree_core.passes.executables.apply_tuning import anonymous
 from iree_core.passes.executables.kept import KeptDispatches
 from iree_core.passes.executables.pool import Failure, ForkPool
-from iree_core.passes.state import CompilationState, Note, Progress
+from iree_core.passes.state import CompilationState, Note, Progress, Tunable
 
 _DISPATCH = "flow.dispatch"
 # How the note of a kernel begins whose first schedule failed: it is tried again the next time.
@@ -42,7 +43,7 @@ class DispatchJob:
     @property
     def anonymous(self) -> str:
         """Return the text with a name that does not depend on the model."""
-        return self.text.replace(f"@{self.name}(", "@dispatch(", 1)
+        return anonymous(self.text, self.name)
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,9 @@ class CompileDispatches:
         jobs = _distinct_jobs(module, state, strategy)
         kernels = _compile_or_reuse(jobs, state)
         for job, kernel in zip(jobs, kernels, strict=True):
+            if job.name in state.tuning_keys and kernel.kernel.choices:
+                key, choices = state.tuning_keys[job.name], dict(kernel.kernel.choices)
+                state.tunable[job.name] = Tunable(key, kernel.kernel.schedule, choices)
             if kernel.kernel.note and strategy == "auto":
                 state.fallbacks.append(Note(job.name, job.where, kernel.kernel.note))
             if state.options.dump_dir is not None:

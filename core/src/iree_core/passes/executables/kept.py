@@ -143,6 +143,7 @@ def _encode(dispatch: CompiledDispatch) -> bytes:
         "grain": kernel.grain,
         "schedule": kernel.schedule,
         "note": kernel.note,
+        "choices": dict(kernel.choices),
         "entry": dispatch.entry,
         "suffixes": [suffix for suffix, _ in dispatch.listings],
         "sizes": [len(part) for part in parts],
@@ -174,6 +175,7 @@ def _decode(content: bytes) -> CompiledDispatch:
         grain=facts["grain"],
         schedule=facts["schedule"],
         note=facts["note"],
+        choices=tuple(facts["choices"].items()),
     )
     listings = tuple(zip(facts["suffixes"], parts[2:], strict=True))
     return CompiledDispatch(kernel, parts[1], facts["entry"], listings)
