@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from iree_core.ir import arith, ir
 from iree_core.lowering import scalars
-from iree_core.lowering.element import I32, I64, ElementType
+from iree_core.lowering.element import F64, I32, I64, ElementType
 from iree_core.lowering.scalars import constant
 
 Multiplier = tuple[int, int]
@@ -161,6 +161,18 @@ def emit_saturate(x: ir.Value, low: int, high: int, element: ElementType) -> ir.
     x = arith.maxsi(x, constant(low, I32))
     x = arith.minsi(x, constant(high, I32))
     return x if element.bits == 32 else arith.trunci(element.type, x)
+
+
+def emit_rounded(x: ir.Value) -> ir.Value:
+    """Return an f64 rounded like C's ``round`` as i32, saturated."""
+    x = arith.maximumf(x, constant(-(2.0**31), F64))
+    x = arith.minimumf(x, constant(2.0**31 - 1, F64))
+    whole = arith.fptosi(I32.type, x)
+    rest = arith.subf(x, arith.sitofp(F64.type, whole))
+    up = arith.cmpf(arith.CmpFPredicate.OGE, rest, constant(0.5, F64))
+    down = arith.cmpf(arith.CmpFPredicate.OLE, rest, constant(-0.5, F64))
+    whole = arith.addi(whole, arith.extui(I32.type, up))
+    return arith.subi(whole, arith.extui(I32.type, down))
 
 
 def emit_offset(x: ir.Value, element: ElementType, zero: int) -> ir.Value:

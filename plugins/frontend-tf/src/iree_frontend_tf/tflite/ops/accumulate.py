@@ -9,7 +9,7 @@ import numpy as np
 
 from iree_core.ir import arith, ir
 from iree_core.lowering import scalars, tensors
-from iree_core.lowering.element import F32, I16, I32, I64, ElementType
+from iree_core.lowering.element import F32, F64, I16, I32, I64, U8, ElementType
 from iree_core.lowering.index import Dim
 from iree_core.lowering.scalars import constant
 from iree_core.lowering.structured import affine_map, elementwise, generic
@@ -18,6 +18,7 @@ from iree_frontend_tf.tflite.fixed_point import (
     activation_range,
     emit_multiply,
     emit_multiply_wide,
+    emit_rounded,
     emit_saturate,
     emit_scaled,
     quantize_multiplier,
@@ -67,11 +68,18 @@ def sum_of_products(
     return Tensor(result, tuple(dims), element)
 
 
-def accumulator(x: ElementType) -> ElementType:
+def accumulator(x: ElementType, bias: Tensor | None = None) -> ElementType:
     """Return the type that TFLite sums products with operand ``x`` in."""
     if x.is_float:
         return F32
-    return I64 if x == I16 else I32
+    # The converter says with the bias whether 32 bits are enough (QuantizedBiasType).
+    return I64 if x == I16 and (bias is None or bias.element == I64) else I32
+
+
+def product_scale(x: np.float32, w: np.float32) -> float:
+    """Return the scale of products of tensors with one scale each, rounded to single precision
+    (``GetQuantizedConvolutionMultipler``)."""
+    return float(np.float32(x) * np.float32(w))
 
 
 def finish_float(node: Node, sums: Tensor, bias: Tensor | None, target: ElementType) -> Tensor:
@@ -90,21 +98,30 @@ def finish_float(node: Node, sums: Tensor, bias: Tensor | None, target: ElementT
 
 
 def finish_integer(
-    node: Node, sums: Tensor, weights: int, bias: Tensor | None, *, in_double: bool = True
+    node: Node, sums: Tensor, data: int, weights: int, bias: Tensor | None
 ) -> Tensor:
     """Add a bias, multiply by the scales per channel, add the zero point and saturate.
 
     Args:
-        weights: the input that holds the filters, whose scales may differ per channel.
-        in_double: compute the factor in double precision (all kernels with filters do).
+        data, weights: the inputs that hold images or rows, and filters, whose scales may differ
+            per channel.
     """
-    (si, _), found = node.scale(node.input(0)), node.quantization(node.input(weights))
+    (si, _), found = node.scale(node.input(data)), node.quantization(node.input(weights))
     so, zo = node.scale(node.output())
     e = node.element()
-    factors = [
-        quantize_multiplier(float(si) * float(s) / float(so)) for s in np.atleast_1d(found.scale)
-    ]
+    if node.input(data).element == U8 and not found.per_channel:
+        products = [product_scale(si, found.scale[0])]
+    else:
+        products = [float(si) * float(s) for s in found.scale]
+    factors = [quantize_multiplier(product / float(so)) for product in products]
     return requantized(node, sums, factors, bias, (so, zo), e)
+
+
+def _limits(node: Node, scale: np.float32, zero: int, e: ElementType) -> tuple[int, int]:
+    try:
+        return activation_range(fused_activation(node), scale, zero, e)
+    except ValueError as error:
+        node.unsupported(str(error))
 
 
 def requantized(
@@ -117,10 +134,7 @@ def requantized(
 ) -> Tensor:
     """Return ``sums`` plus ``bias`` times ``factors`` (one, or one per channel) as ``e``."""
     so, zo = output
-    try:
-        low, high = activation_range(fused_activation(node), so, zo, e)
-    except ValueError as error:
-        node.unsupported(str(error))
+    low, high = _limits(node, so, zo, e)
     wide = sums.element
     varying = len(factors) > 1
     operands = [sums]
@@ -145,6 +159,32 @@ def requantized(
         if zo:
             made = arith.addi(made, constant(zo, I32))
         return emit_saturate(made, low, high, e)
+
+    return elementwise(operands, e, body, dims=sums.dims)
+
+
+def finish_in_double(
+    node: Node, sums: Tensor, data: int, weights: int, bias: Tensor | None
+) -> Tensor:
+    """Like :func:`finish_integer` with factors that are doubles, as the reference kernel of
+    ``FULLY_CONNECTED`` computes."""
+    (si, _), found = node.scale(node.input(data)), node.quantization(node.input(weights))
+    so, zo = node.scale(node.output())
+    e = node.element()
+    low, high = _limits(node, so, zo, e)
+    wide = sums.element
+    scales = float(si) * found.scale.astype(np.float64) / float(so)
+    operands = [t for t in (sums, bias) if t is not None]
+    if found.per_channel:
+        operands.append(node.constant(scales, F64, "factor"))
+
+    def body(v: ir.Value, *rest: ir.Value) -> ir.Value:
+        given = list(rest)
+        if bias is not None:
+            v = arith.addi(v, scalars.convert(given.pop(0), bias.element, wide))
+        factor = given[0] if given else constant(float(scales[0]), F64)
+        made = emit_rounded(arith.mulf(scalars.convert(v, wide, F64), factor))
+        return emit_saturate(arith.addi(made, constant(zo, I32)), low, high, e)
 
     return elementwise(operands, e, body, dims=sums.dims)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from iree_core.ir import ir
 from iree_core.lowering import index, tensors
-from iree_core.lowering.element import I16, I64, ElementType
+from iree_core.lowering.element import ElementType
 from iree_core.lowering.index import Dim
 from iree_core.lowering.tensors import Tensor
 from iree_frontend_tf.tflite.ops.accumulate import (
@@ -34,7 +34,7 @@ class _Operands:
     rows: Rows | None = None
 
 
-def _operands(node: Node, x: int, w: int) -> _Operands:
+def _operands(node: Node, x: int, w: int, bias: int) -> _Operands:
     image, filters = node.tensor(x), node.tensor(w)
     if is_hybrid(node, w, x):
         # Filters with a scale per channel meet images with zero points.
@@ -46,19 +46,18 @@ def _operands(node: Node, x: int, w: int) -> _Operands:
             node.unsupported(f"{image.element.name} images with {filters.element.name} filters")
         return _Operands(image, filters, (0, 0), accumulator(image.element))
     zero = int(node.quantization(node.input(w)).zero_point[0])
-    return _Operands(
-        image, filters, (node.scale(node.input(x))[1], zero), accumulator(image.element)
-    )
+    wide = accumulator(image.element, node.optional(bias))
+    return _Operands(image, filters, (node.scale(node.input(x))[1], zero), wide)
 
 
-def _finish(node: Node, o: _Operands, sums: Tensor, w: int, bias: int, axis: int) -> Tensor:
+def _finish(node: Node, o: _Operands, sums: Tensor, data: int, bias: int) -> Tensor:
     added = node.optional(bias)
     if o.rows is not None:
-        scaled = finish_hybrid(node, sums, o.rows, weight_scales(node, w))
+        scaled = finish_hybrid(node, sums, o.rows, weight_scales(node, 1))
         return finish_float(node, scaled, added, node.element())
-    if o.element.is_float or not is_quantized(node):
+    if o.element.is_float or not is_quantized(node, data):
         return finish_float(node, sums, added, node.element())
-    return finish_integer(node, sums, w, added)
+    return finish_integer(node, sums, data, 1, added)
 
 
 def _geometry(node: Node, x: Tensor, kernel: Sequence[Dim], names: str) -> Windows:
@@ -70,7 +69,7 @@ def _geometry(node: Node, x: Tensor, kernel: Sequence[Dim], names: str) -> Windo
 @lowering("CONV_2D", "CONV_3D")
 def conv(node: Node) -> Tensor:
     """Convolution, with groups where the image has more channels than the filters."""
-    o = _operands(node, 0, 1)
+    o = _operands(node, 0, 1, 2)
     x, w = o.x, o.w
     if node.op == "CONV_3D":
         # [depth, height, width, in, out]
@@ -91,8 +90,8 @@ def conv(node: Node) -> Tensor:
             w, [1 + spatial, *inner],
             [x.dims[0], *g.out, w.dims[0]], 1 + spatial, o.element, o.offsets,
         )  # fmt: skip
-        return _finish(node, o, sums, 1, 2, 0)
-    return _finish(node, o, _grouped(node, o, data, w, g, channels // per_group), 1, 2, 0)
+        return _finish(node, o, sums, 0, 2)
+    return _finish(node, o, _grouped(node, o, data, w, g, channels // per_group), 0, 2)
 
 
 def _grouped(node: Node, o: _Operands, data: Tensor, w: Tensor, g: Windows, groups: int) -> Tensor:
@@ -120,7 +119,7 @@ def _grouped(node: Node, o: _Operands, data: Tensor, w: Tensor, g: Windows, grou
 @lowering("DEPTHWISE_CONV_2D")
 def depthwise(node: Node) -> Tensor:
     """One or more filters per channel: filters [1, height, width, channels * multiplier]."""
-    o = _operands(node, 0, 1)
+    o = _operands(node, 0, 1, 2)
     x = o.x
     w = tensors.squeeze(o.w, [0])
     g = _geometry(node, x, w.dims[:2], "HW")
@@ -133,21 +132,21 @@ def depthwise(node: Node) -> Tensor:
             data, [0, *g.positions(4), 3], w, [4, 5, 3],
             [x.dims[0], *g.out, channels], 2, o.element, o.offsets,
         )  # fmt: skip
-        return _finish(node, o, sums, 1, 2, 3)
+        return _finish(node, o, sums, 0, 2)
     w = tensors.expand(w, [[0], [1], [2, 3]], [*w.dims[:2], channels, multiplier])
     # n y x c m | ky kx
     sums = sum_of_products(
         data, [0, *g.positions(5), 3], w, [5, 6, 3, 4],
         [x.dims[0], *g.out, channels, multiplier], 2, o.element, o.offsets,
     )  # fmt: skip
-    return _finish(node, o, tensors.collapse(sums, [[0], [1], [2], [3, 4]]), 1, 2, 3)
+    return _finish(node, o, tensors.collapse(sums, [[0], [1], [2], [3, 4]]), 0, 2)
 
 
 @lowering("TRANSPOSE_CONV", "CONV_3D_TRANSPOSE")
 def transpose_conv(node: Node) -> Tensor:
     """Transposed convolution: a convolution of the spread-out image with the turned filters."""
     wanted = node.items(0)
-    o = _operands(node, 2, 1)
+    o = _operands(node, 2, 1, 3)
     x, w = o.x, o.w
     three = node.op == "CONV_3D_TRANSPOSE"
     if three:
@@ -186,25 +185,7 @@ def transpose_conv(node: Node) -> Tensor:
         turned, [1 + spatial, *range(window, rank)],
         [x.dims[0], *wanted[1:-1], w.dims[0]], 1 + spatial, o.element, o.offsets,
     )  # fmt: skip
-    return _finish_transposed(node, o, sums)
-
-
-def _finish_transposed(node: Node, o: _Operands, sums: Tensor) -> Tensor:
-    bias = node.optional(3)
-    if o.rows is not None:
-        scaled = finish_hybrid(node, sums, o.rows, weight_scales(node, 1))
-        return finish_float(node, scaled, bias, node.element())
-    if o.element.is_float:
-        return finish_float(node, sums, bias, node.element())
-    from iree_frontend_tf.tflite.fixed_point import quantize_multiplier
-    from iree_frontend_tf.tflite.ops.accumulate import requantized
-
-    si = float(node.scale(node.input(2))[0])
-    found = node.quantization(node.input(1))
-    so, zo = node.scale(node.output())
-    factors = [quantize_multiplier(si * float(s) / float(so)) for s in found.scale]
-    assert o.element == I64 or node.element() != I16
-    return requantized(node, sums, factors, bias, (so, zo), node.element())
+    return _finish(node, o, sums, 2, 3)
 
 
 def _pad_or_cut(x: Tensor, low: Sequence[Dim], high: Sequence[Dim], filler: int) -> Tensor:

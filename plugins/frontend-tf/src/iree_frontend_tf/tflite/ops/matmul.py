@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from iree_core.lowering import index, tensors
-from iree_core.lowering.element import I4, I8
+from iree_core.lowering.element import I4, I8, I32, U8
 from iree_core.lowering.structured import contract, convert
 from iree_core.lowering.tensors import Tensor
 from iree_frontend_tf.tflite.fixed_point import quantize_multiplier
 from iree_frontend_tf.tflite.ops.accumulate import (
     accumulator,
     finish_float,
+    finish_in_double,
     finish_integer,
     is_hybrid,
+    product_scale,
     requantized,
     sum_of_products,
 )
@@ -53,13 +55,15 @@ def _product(node: Node, rows: Tensor, w: Tensor, bias: Tensor | None) -> Tensor
         sums = sum_of_products(rows, [0, 2], w, [1, 2], dims, 1, accumulator(rows.element))
         return finish_float(node, sums, bias, node.element())
     offsets = node.scale(node.input(0))[1], int(node.quantization(node.input(1)).zero_point[0])
-    sums = sum_of_products(rows, [0, 2], w, [1, 2], dims, 1, accumulator(rows.element), offsets)
-    return finish_integer(node, sums, 1, bias)
+    wide = accumulator(rows.element, bias)
+    sums = sum_of_products(rows, [0, 2], w, [1, 2], dims, 1, wide, offsets)
+    if rows.element == U8:
+        return finish_integer(node, sums, 0, 1, bias)
+    return finish_in_double(node, sums, 0, 1, bias)
 
 
 def _hybrid_sums(stored: Tensor, zero: Tensor | None, w: Tensor, dims: list) -> Tensor:
     from iree_core.ir import arith
-    from iree_core.lowering.element import I32
     from iree_core.lowering.structured import elementwise, reduce
 
     w = convert(w, I8) if w.element == I4 else w
@@ -95,13 +99,13 @@ def batch_matmul(node: Node) -> Tensor:
     so, zo = node.scale(node.output())
     wide = accumulator(x.element)
     sums = contract(_shifted(x, zx), xs, _shifted(y, zy), ys, out, wide)
-    factor = quantize_multiplier(float(sx) * float(sy) / float(so))
+    factor = quantize_multiplier(product_scale(sx, sy) / float(so))
     return requantized(node, sums, [factor], None, (so, zo), node.element())
 
 
 def _shifted(x: Tensor, zero: int) -> Tensor:
     """Return stored values minus their zero point, in 16 bits where they need it."""
-    from iree_core.lowering.element import I16, I32
+    from iree_core.lowering.element import I16
     from iree_core.lowering.structured import elementwise
     from iree_frontend_tf.tflite.fixed_point import emit_offset
 
