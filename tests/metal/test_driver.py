@@ -175,8 +175,26 @@ def test_memory_runs_out() -> None:
     on.handle.most = 1 << 20
     with pytest.raises(DeviceError, match="Out of memory"):
         on.allocator.allocate(2 << 20)
-    with pytest.raises(DeviceError, match="larger than what"):
+    with pytest.raises(DeviceError, match="Out of memory"):
         on.allocator.allocate(1 << 34)
+
+
+def test_buffers_larger_than_an_allocation(either: MetalDevice) -> None:
+    most, either.heap.most = either.heap.most, 1024
+    try:
+        commands: list[Command] = [
+            Fill(Binding(0, imm(1022)), imm(5), b"ab"),
+            Copy(Binding(0, imm(1000)), Binding(1, imm(2040)), imm(1100)),
+        ]
+        first, second = (np.arange(n * 1000, dtype=np.uint32).view(np.uint8) for n in (1, 2))
+        found = run(either, commands, [first, second])
+    finally:
+        either.heap.most = most
+    first, second = first.copy(), second.copy()
+    first[1022:1027] = np.frombuffer(b"ababa", np.uint8)
+    second[2040:3140] = first[1000:2100]
+    np.testing.assert_array_equal(found[0], first)
+    np.testing.assert_array_equal(found[1], second)
 
 
 def test_freed_memory_is_used_again() -> None:

@@ -8,91 +8,61 @@ its memory with the GPU).
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from iree_backend_metal import framework
-from iree_backend_metal.commands import MetalCommandBuffer
+from iree_backend_metal.commands import Recording
 from iree_backend_metal.executable import MetalExecutable
 from iree_backend_metal.features import FAMILIES, Family
 from iree_backend_metal.image import FORMAT
-from iree_backend_metal.memory import Heap, MetalAllocator, MetalBuffer
+from iree_backend_metal.memory import Heap, Memory, MetalBuffer
 from iree_backend_metal.utilities import Utilities
 from iree_core import hal
-from iree_core.errors import DeviceError, ModuleFileError, UsageError
+from iree_core.errors import DeviceError, ModuleFileError
+from iree_core.hal.parts import PartedAllocator, Piece
+from iree_core.hal.queue import QueueDevice, QueueSemaphore, choose, device_options
+from iree_core.hal.recording import RecordedCommands
 from iree_core.vm.program import CommandList
 
-_TIMEOUT = 600.0
 _STAGING_BYTES = 32 << 20
 
 
-class MetalSemaphore(hal.Semaphore):
+class MetalSemaphore(QueueSemaphore):
     """A timeline semaphore: an MTLSharedEvent, which host and GPU signal and wait for."""
 
+    device: MetalDevice
+
     def __init__(self, device: MetalDevice, initial: int) -> None:
-        self.device = device
-        self._error: DeviceError | None = None
+        super().__init__(device)
         self.event = device.handle.newSharedEvent()
         if self.event is None:
             raise DeviceError(f"{device.description} makes no shared event.")
         if initial:
             self.event.setSignaledValue_(initial)
 
-    def check(self) -> None:
-        """Raise the error that the semaphore was failed with, or that its device has."""
-        error = self._error or self.device.error
-        if error is not None:
-            raise error
-
-    def query(self) -> int:
+    def payload(self) -> int:
         """Return the current payload."""
-        self.check()
         return int(self.event.signaledValue())
 
-    def signal(self, value: int) -> None:
+    def set_payload(self, value: int) -> None:
         """Raise the payload from the host."""
-        if self._error is not None:
-            return
-        current = self.query()
-        if value <= current:
-            raise DeviceError(f"A semaphore at {current} cannot be signalled to {value}.")
         self.event.setSignaledValue_(value)
 
-    def fail(self, error: DeviceError) -> None:
-        """Make every wait raise ``error``."""
-        self._error = error
-
-    def wait(self, value: int, timeout: float | None = None) -> bool:
+    def wait_for(self, value: int, seconds: float) -> bool:
         """Block until the payload reaches ``value``; PyObjC releases the GIL meanwhile."""
-        self.check()
-        limit = self.device.timeout if timeout is None else timeout
-        end = time.monotonic() + limit
-        while True:
-            # In steps, so that a failure of the GPU or elsewhere and Ctrl-C are noticed.
-            left = max(0.0, end - time.monotonic())
-            reached = self.event.waitUntilSignaledValue_timeoutMS_(value, int(min(left, 0.5) * 1e3))
-            self.device.collect()
-            self.check()
-            if reached or self.event.signaledValue() >= value:
-                return True
-            if left <= 0.5:
-                break
-        if timeout is not None:
-            return False
-        raise self.device.fail(
-            DeviceError(
-                f"{self.device.description} did not finish its work in {limit:g} s.",
-                hint="Open the device with a larger ?timeout=SECONDS if the work takes that long.",
-            )
-        )
+        reached = self.event.waitUntilSignaledValue_timeoutMS_(value, int(seconds * 1e3))
+        self.device.collect()  # work that failed never signals
+        return bool(reached) or self.event.signaledValue() >= value
 
 
-class MetalDevice(hal.Device):
+class MetalDevice(QueueDevice):
     """One GPU with one command queue.
 
     Attributes:
@@ -101,8 +71,6 @@ class MetalDevice(hal.Device):
         family: what kind of GPU it is.
         heap: its memory.
         utilities: kernels of the driver's own.
-        timeout: seconds after which work counts as hung.
-        error: why it cannot be used any more.
     """
 
     def __init__(
@@ -114,25 +82,19 @@ class MetalDevice(hal.Device):
             DeviceError: it is of no family that is supported, or makes no queue.
         """
         family = family_of(handle)
-        self.name, self.description = "metal", str(handle.name())
+        super().__init__("metal", str(handle.name()), timeout)
         if family is None:
             raise DeviceError(f"The device {self.description} is unusable: {UNSUPPORTED}.")
-        self.metal, self.handle, self.family, self.timeout = source.metal, handle, family, timeout
+        self.metal, self.handle, self.family = source.metal, handle, family
         self._pool = source.autorelease_pool
-        self.error: DeviceError | None = None
         self._lock = threading.RLock()
         self._pending: deque[tuple[Any, tuple[Any, ...]]] = deque()
         self._queue = handle.newCommandQueue()
         if self._queue is None:
             raise DeviceError(f"{self.description} makes no command queue.")
         self.heap = Heap(self, private or not handle.hasUnifiedMemory())
-        self.allocator = MetalAllocator(self)
+        self.allocator = PartedAllocator(self.heap, MetalBuffer)
         self.utilities = Utilities(self)
-
-    def fail(self, error: DeviceError) -> DeviceError:
-        """Make everything on this device raise ``error`` from now on."""
-        self.error = self.error or error
-        return self.error
 
     def accepts(self, format: str, target: str) -> str | None:
         """Return None if ``format`` is MSL for this driver and the device is of the family."""
@@ -152,10 +114,14 @@ class MetalDevice(hal.Device):
 
     def record(
         self, commands: CommandList, executable: hal.Executable | None
-    ) -> MetalCommandBuffer:
+    ) -> RecordedCommands[Recording]:
         """Check ``commands``; they are prepared when their first operands are known."""
         assert executable is None or isinstance(executable, MetalExecutable)
-        return MetalCommandBuffer(self, commands, executable)
+        return RecordedCommands(
+            commands,
+            [pipeline.entry for pipeline in executable.pipelines] if executable else [],
+            partial(Recording, self, commands, executable),
+        )
 
     def create_semaphore(self, initial: int = 0) -> MetalSemaphore:
         """Return a timeline semaphore."""
@@ -171,17 +137,8 @@ class MetalDevice(hal.Device):
         signal: Sequence[hal.Timepoint] = (),
     ) -> None:
         """Commit the work to the queue and return."""
-        if self.error is not None:
-            raise self.error
-        if len(buffers) != commands.slots or len(params) != commands.params:
-            raise DeviceError(
-                f"The command buffer takes {commands.slots} buffers and {commands.params} "
-                f"parameters, not {len(buffers)} and {len(params)}."
-            )
-        assert isinstance(commands, MetalCommandBuffer)
-        own = [buffer for buffer in buffers if isinstance(buffer, MetalBuffer)]
-        if len(own) != len(buffers) or not all(buffer.owned_by(self) for buffer in own):
-            raise DeviceError(f"A buffer is not in the memory of {self.description}.")
+        own = self.own_operands(commands, buffers, params)
+        assert isinstance(commands, RecordedCommands)
         signals = [(s, value) for s, value in signal if isinstance(s, MetalSemaphore)]
         if len(signals) != len(signal):
             raise DeviceError("A submission signals a semaphore of another device.")
@@ -231,37 +188,35 @@ class MetalDevice(hal.Device):
         if self.error is not None:
             raise self.error
 
-    def transfer(
-        self, buffer: MetalBuffer, offset: int, data: NDArray[np.uint8], *, write: bool
-    ) -> None:
+    def transfer(self, piece: Piece[Memory], data: NDArray[np.uint8], *, write: bool) -> None:
         """Copy between the host and memory that it does not map, in pieces.
 
         Pieces start and end at multiples of four bytes, as blit commands must; the bytes around
         the range are read first where they do not.
         """
-        end = offset + data.nbytes
+        offset, end = piece.offset, piece.offset + data.nbytes
         first, last = offset // 4 * 4, -(-end // 4) * 4
         for start in range(first, last, _STAGING_BYTES):
             stop = min(start + _STAGING_BYTES, last)
-            self._transfer_piece(buffer, start, stop, offset, data, write=write)
+            inside = slice(max(start, offset), min(stop, end))
+            part = data[inside.start - offset : inside.stop - offset]
+            self._transfer_piece(piece.memory, start, stop, inside, part, write=write)
 
     def _transfer_piece(
         self,
-        buffer: MetalBuffer,
+        memory: Memory,
         start: int,
         stop: int,
-        offset: int,
-        data: NDArray[np.uint8],
+        inside: slice,
+        part: NDArray[np.uint8],
         *,
         write: bool,
     ) -> None:
-        inside = slice(max(start, offset), min(stop, offset + data.nbytes))
-        memory = self.heap.take(stop - start, True)
+        between = self.heap.take(stop - start, True)
         try:
-            assert memory.host is not None
-            host = memory.host[inside.start - start : inside.stop - start]
-            part = data[inside.start - offset : inside.stop - offset]
-            staging, target = (memory.buffer, 0), (buffer.memory.buffer, start)
+            assert between.host is not None
+            host = between.host[inside.start - start : inside.stop - start]
+            staging, target = (between.buffer, 0), (memory.buffer, start)
             if not write or (inside.start, inside.stop) != (start, stop):
                 self._copy_now(target, staging, stop - start)
             if write:
@@ -270,7 +225,7 @@ class MetalDevice(hal.Device):
             else:
                 part[:] = host
         finally:
-            self.heap.give_back(memory)
+            self.heap.give_back(between)
 
     def _copy_now(self, source: tuple[Any, int], target: tuple[Any, int], length: int) -> None:
         if self.error is not None:
@@ -323,24 +278,25 @@ class MetalDriver(hal.Driver):
         self, path: str = "", options: Mapping[str, str] | None = None
     ) -> MetalDevice:
         """Open a device by its number; the system's preferred one by default."""
-        options = dict(options or {})
-        timeout = _seconds(options.pop("timeout", None))
-        private = options.pop("private", "0")
-        if options or private not in ("0", "1"):
-            raise UsageError(
-                f"metal has no option {', '.join(options) or f'private={private}'}.",
-                hint="It knows: timeout=SECONDS, private=1.",
-            )
+        timeout, (private,) = device_options(self.name, options, "private")
         source = framework.load()
-        handles = _handles(source)
-        if path in ("", "default"):
-            path = "0"
-        if not path.isdecimal() or int(path) >= len(handles):
-            raise DeviceError(
-                f"There is no Metal device {path!r}; this machine has {len(handles)}.",
-                hint="`iree devices` lists them.",
-            )
-        return MetalDevice(source, handles[int(path)], timeout, private == "1")
+        found = choose([_Found(handle) for handle in _handles(source)], path, "Metal")
+        return MetalDevice(source, found.handle, timeout, private)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A device of the machine."""
+
+    handle: Any
+
+    @property
+    def name(self) -> str:
+        return str(self.handle.name())
+
+    @property
+    def unusable(self) -> str | None:
+        return UNSUPPORTED if family_of(self.handle) is None else None
 
 
 def _handles(source: framework.Framework) -> list[Any]:
@@ -352,15 +308,3 @@ def _handles(source: framework.Framework) -> list[Any]:
     identity = preferred.registryID()
     others = [h for h in metal.MTLCopyAllDevices() or () if h.registryID() != identity]
     return [preferred, *others]
-
-
-def _seconds(text: str | None) -> float:
-    if text is None:
-        return _TIMEOUT
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not seconds > 0:
-        raise UsageError(f"timeout is a number of seconds, not {text!r}.")
-    return seconds

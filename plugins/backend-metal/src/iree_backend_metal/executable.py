@@ -9,6 +9,7 @@ from iree_backend_metal.features import FEATURES
 from iree_backend_metal.image import Entry, parse_image
 from iree_core.errors import DeviceError, ModuleFileError
 from iree_core.hal import Executable
+from iree_core.hal.kernel_image import load_entries
 
 if TYPE_CHECKING:
     from iree_backend_metal.driver import MetalDevice
@@ -90,12 +91,7 @@ class MetalExecutable(Executable):
             ModuleFileError: the image is damaged, or needs what the device lacks.
             DeviceError: Metal's compiler refuses a kernel.
         """
-        kernels = parse_image(data)
-        if any(not 0 <= number < len(kernels) for _, number in entries):
-            raise ModuleFileError("The module names a kernel that is not in its image.")
         self.entries = tuple(name for name, _ in entries)
-        made: dict[int, Pipeline] = {}
-        for _, number in entries:
-            if number not in made:
-                made[number] = Pipeline(device, kernels[number])
-        self.pipelines = [made[number] for _, number in entries]
+        self.pipelines = load_entries(
+            parse_image(data), entries, lambda _, entry: Pipeline(device, entry)
+        )
