@@ -140,8 +140,9 @@ def compiled(module: Samples) -> Callable[..., list[torch.Tensor]]:
     from iree_core.passes.state import CompileOptions
     from iree_frontend_torch import bundle, exporting, importer
     from iree_frontend_torch.program import decompose, from_decomposed
+    from iree_frontend_torch.traceable import trace
 
-    exported = torch.export.export(module, tuple(module.tensors), strict=False)
+    exported = trace(module, tuple(module.tensors))
     decomposed = decompose(exported)
     calling = exporting.Calling(decomposed)
     imported, weights = importer.import_program(from_decomposed(decomposed), exporting.context())

@@ -149,12 +149,12 @@ def _exported(
     module: torch.nn.Module, args: tuple[Any, ...], dynamic: bool
 ) -> torch.export.ExportedProgram:
     shapes = _open_sizes(module, args) if dynamic else None
+    from iree_frontend_torch.traceable import trace
+
     errors = []
     for strict in (False, True):
         try:
-            return torch.export.export(
-                module, copy.deepcopy(args), dynamic_shapes=shapes, strict=strict
-            )
+            return trace(module, copy.deepcopy(args), dynamic_shapes=shapes, strict=strict)
         except Exception as error:
             errors.append(_line(error))
     raise NotRunnable(f"torch.export: {errors[0]}")

@@ -215,3 +215,15 @@ def _attention_backward(
     if groups > 1:
         to_key, to_value = (t.unflatten(1, (-1, groups)).sum(2) for t in (to_key, to_value))
     return to_scores @ keys, to_key, to_value
+
+
+@register(aten.rms_norm.default)
+def _rms_norm(
+    x: torch.Tensor, sizes: Any, weight: torch.Tensor | None = None, eps: float | None = None
+) -> torch.Tensor:
+    """Divide by the root of the mean square of the last ``len(sizes)`` dimensions."""
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    least = torch.finfo(x.dtype).eps if eps is None else eps
+    square = (wide * wide).mean(list(range(-len(sizes), 0)), keepdim=True)
+    made = wide * torch.rsqrt(square + least)
+    return (made if weight is None else made * weight).to(x.dtype)

@@ -22,6 +22,7 @@ def table() -> dict[OpOverload, Callable[..., Any]]:
     from iree_frontend_torch import (  # noqa: F401
         contractions,
         elementwise,
+        gamma,
         indexing,
         linear_algebra,
         ordering,
@@ -109,7 +110,7 @@ _ALONG_DIMENSIONS = (
     aten.cummin.default, aten.amax.default, aten.amin.default, aten.any.dim, aten.all.dim,
     aten.argmax.default, aten.argmin.default, aten.sort.default, aten.sort.stable,
     aten.topk.default, aten.max.dim, aten.min.dim, aten.kthvalue.default, aten.median.dim,
-    aten.gather.default,
+    aten.gather.default, aten.nanmedian.dim, aten.prod.dim_int,
 )  # fmt: skip
 """Operators that torch-mlir converts only for tensors with dimensions."""
 

@@ -206,7 +206,7 @@ def _frexp(x: torch.Tensor) -> Any:
     bits = normal.view(_BITS[x.element_size()])
     exponent = ((bits & field) >> mantissa_bits) - bias
     exponent = torch.where(tiny, exponent - mantissa_bits, exponent)
-    mantissa = ((bits & ~field) | (bias << mantissa_bits)).view(x.dtype)
+    mantissa = ((bits & ~field) + (bias << mantissa_bits)).view(x.dtype)
     plain = (x == 0) | x.isfinite().logical_not()
     return torch.where(plain, x, mantissa), torch.where(plain, 0, exponent).to(torch.int32)
 

@@ -20,6 +20,7 @@ from iree_core.runtime_api import LoadedModule
 from iree_frontend_torch import bundle, importer
 from iree_frontend_torch.program import Program, decompose, from_decomposed
 from iree_frontend_torch.tensors import from_result, to_numpy
+from iree_frontend_torch.traceable import trace
 
 
 @cache
@@ -190,7 +191,7 @@ def export(
             raise UsageError("An exported program has its example arguments already.")
         exported = model
     else:
-        exported = torch.export.export(
+        exported = trace(
             _as_module(model), args, dict(kwargs or {}),
             dynamic_shapes=dynamic_shapes, strict=strict,
         )  # fmt: skip

@@ -49,6 +49,20 @@ def _median_of_all(tensor: torch.Tensor) -> torch.Tensor:
     return torch.median(tensor.reshape(-1), 0).values
 
 
+@register(aten.cumprod.default)
+def _running_product(x: torch.Tensor, dim: int, *, dtype: torch.dtype | None = None) -> Any:
+    kind = dtype or (x.dtype if x.is_floating_point() or x.is_complex() else torch.int64)
+    return aten.cumprod(x.to(kind), dim) if kind != x.dtype or dtype else NotImplemented
+
+
+@register(torch.ops.prims.prod.default)
+def _product(x: torch.Tensor, dims: Any, *, output_dtype: torch.dtype | None = None) -> Any:
+    made = x if output_dtype is None else x.to(output_dtype)
+    for dim in sorted(range(x.dim()) if dims is None else dims, reverse=True):
+        made = made.prod(dim)
+    return made
+
+
 @register(aten.logcumsumexp.default)
 def _logcumsumexp(x: torch.Tensor, dim: int) -> torch.Tensor:
     if x.is_complex() or not x.dim():
