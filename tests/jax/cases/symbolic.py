@@ -9,6 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from tests.jax.cases.linear_algebra import (
+    rebuild_eigh,
+    rebuild_full_svd,
+    rebuild_qr,
+    rebuild_svd,
+)
 from tests.jax.cases.registry import F, add, array, positive
 
 
@@ -81,3 +87,77 @@ def register() -> None:
     dynamic("random", lambda x: x + jax.random.normal(jax.random.key(0), x.shape), (x, "b, s"))
     dynamic("logsumexp", lambda x: jax.nn.logsumexp(x, 1), (x, "b, s"))
     dynamic("while", lambda x: lax.fori_loop(0, x.shape[0], lambda i, v: v + 1.0, x), (x, "b, s"))
+    _windows(dynamic)
+    _linear_algebra(dynamic)
+    _loops_and_indices(dynamic)
+
+
+def _windows(dynamic: Callable[..., None]) -> None:
+    image = array((2, 8, 6))
+    for name, function in {
+        "max": lambda x: lax.reduce_window(x, -jnp.inf, lax.max, (1, 2, 2), (1, 2, 2), "VALID"),
+        "sum": lambda x: lax.reduce_window(
+            x, 0.0, lax.add, (1, 3, 3), (1, 2, 1), ((0, 0), (1, 1), (1, 0))
+        ),
+        "dilated": lambda x: lax.reduce_window(
+            x, 0.0, lax.add, (1, 3, 3), (1, 2, 1), ((0, 0), (1, 1), (1, 0)),
+            base_dilation=(1, 2, 1), window_dilation=(1, 1, 2),
+        ),
+        "two": lambda x: lax.reduce_window(
+            (x, x * 2), (0.0, -jnp.inf),
+            lambda a, b: (a[0] + b[0], jnp.maximum(a[1], b[1])), (1, 2, 2), (1, 1, 1), "VALID",
+        ),
+    }.items():  # fmt: skip
+        dynamic(f"window/{name}", function, (image, "b, h, w"))
+        if name in ("max", "sum"):
+            dynamic(f"window/{name}/batch", function, (image, "b, 8, 6"))
+            gradient = jax.grad(lambda x, f=function: (f(x) ** 2).sum())
+            dynamic(f"window/{name}/grad", gradient, (image, "b, h, w"))
+
+
+def _linear_algebra(dynamic: Callable[..., None]) -> None:
+    spd = positive(5)
+    for m, n in ((5, 3), (3, 5), (4, 4)):
+        a = array((m, n))
+        dynamic(f"svd/{m}x{n}", rebuild_svd, (a, "m, n"))
+        dynamic(f"svd/full/{m}x{n}", rebuild_full_svd, (a, "m, n"))
+        dynamic(f"svdvals/{m}x{n}", lambda x: jnp.linalg.svd(x, compute_uv=False), (a, "m, n"))
+    for name, function in {
+        "cholesky": jnp.linalg.cholesky,
+        "solve": lambda x: jnp.linalg.solve(x, x[:, :2]),
+        "det": jnp.linalg.det,
+        "eigvalsh": jnp.linalg.eigvalsh,
+    }.items():
+        dynamic(f"linalg.{name}", function, (spd, "n, n"))
+    batch = positive(4, F, (3,))
+    for name, function in {
+        "inv": jnp.linalg.inv,
+        "qr": rebuild_qr,
+        "slogdet": jnp.linalg.slogdet,
+        "eigh": rebuild_eigh,
+    }.items():
+        dynamic(f"linalg.{name}/batch", function, (batch, "b, 4, 4"))
+
+
+def _loops_and_indices(dynamic: Callable[..., None]) -> None:
+    x = array((5, 4))
+    for name, function in {
+        "map": lambda x: lax.map(lambda t: jnp.sin(t).sum(), x),
+        "branches": jax.vmap(lambda t: lax.cond(t[0] > 0, jnp.sin, jnp.cos, t)),
+        "last": lambda x: lax.dynamic_slice_in_dim(x, x.shape[0] - 1, 1),
+        "set-last": lambda x: lax.dynamic_update_slice_in_dim(
+            x, jnp.ones((1, 4)), x.shape[0] - 1, 0
+        ),
+        "set": lambda x: x.at[0].set(5.0).at[:, 1].add(2.0),
+        "roll": lambda x: jnp.roll(x, 1, 0),
+        "every-second": lambda x: x[::2],
+        "argsort": lambda x: jnp.argsort(x, axis=0),
+        "cumprod": lambda x: jnp.cumprod(x, 0),
+        "cumlogsumexp": lambda x: lax.cumlogsumexp(x, 0),
+        "segments": lambda x: jax.ops.segment_sum(x, jnp.arange(x.shape[0]) % 3, num_segments=3),
+        "interpolate": lambda x: jnp.interp(x[:, 0], jnp.linspace(-2, 2, 5), jnp.arange(5.0)),
+        "histogram": lambda x: jnp.histogram(x[:, 0], 4, (-2.0, 2.0))[0],
+        "quantile": lambda x: jnp.quantile(x, 0.3, axis=1),
+        "variance": lambda x: (x.var(0), x.std(), x.max()),
+    }.items():
+        dynamic(f"rows/{name}", function, (x, "b, 4"))

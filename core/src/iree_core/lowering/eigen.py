@@ -7,15 +7,19 @@ at least as accurate. Matrices are the last two dimensions; all before them are 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from iree_core.ir import arith, ir
-from iree_core.lowering import index
-from iree_core.lowering.element import BOOL, I32, ElementType
+from iree_core.lowering import index, scalars
+from iree_core.lowering.element import BOOL, I32, I64, ElementType
 from iree_core.lowering.factor import identity
 from iree_core.lowering.imperative import (
     Array,
     Number,
     Routine,
     Variable,
+    below,
     both,
     choose,
     equal,
@@ -166,15 +170,11 @@ def svd(a: Tensor, *, full: bool) -> list[Tensor]:
     """Return singular values in descending order [..., k], left vectors as columns, right ones
     as conjugated rows, and per matrix 0 (LAPACK gesdd); k = min(m, n).
 
-    The vectors are square matrices if ``full``, else [..., m, k] and [..., k, n]. Sizes of the
-    matrix must be known while compiling.
+    The vectors are square matrices if ``full``, else [..., m, k] and [..., k, n].
     """
     rows, columns = a.dims[-2:]
-    if not isinstance(rows, int) or not isinstance(columns, int):
-        raise TypeError("the sizes of a matrix for svd must be known while compiling")
-    tall, wide = max(rows, columns), min(rows, columns)
+    tall, wide = index.maximum(rows, columns), index.minimum(rows, columns)
     real = real_of(a.element)
-    flip = rows < columns
     many = tall if full else wide
 
     def body(inputs: list[ir.Value], into: list[ir.Value]) -> Values:
@@ -187,18 +187,23 @@ def svd(a: Tensor, *, full: bool) -> list[Tensor]:
         info[()] = number(0, I32)
         u = routine.array(empty([tall, many], a.element), a.element)
         v = routine.array(empty([wide, wide], a.element), a.element)
-        with routine.loop(0, tall) as i, routine.loop(0, wide) as j:
-            u[i, j] = source[j, i].conj if flip else source[i, j]
+        flip = _less(rows, columns)
+        for side in (False, True):
+            with _branch(routine, flip, side) as taken:
+                if taken:
+                    _put(routine, source, u, rows, columns, conjugate=side)
         identity(v, routine, wide, wide)
         _orthogonalise(routine, u, v, tall, wide)
         with routine.loop(0, wide) as j:
             s[j] = _norm(routine, u, j, tall)
         _sort(routine, s, [(u, tall), (v, wide)], wide, descending=True)
         _normalise(routine, u, s, tall, wide, many)
-        wide_factor, tall_factor = (left, right) if flip else (right, left)
-        # a = u s v^H, or its conjugate transpose.
-        _put(routine, u, tall_factor, tall, many, conjugate=flip)
-        _put(routine, v, wide_factor, wide, wide, conjugate=not flip)
+        for side in (False, True):  # a = u s v^H, or its conjugate transpose
+            with _branch(routine, flip, side) as taken:
+                if taken:
+                    wide_factor, tall_factor = (left, right) if side else (right, left)
+                    _put(routine, u, tall_factor, tall, many, conjugate=side)
+                    _put(routine, v, wide_factor, wide, wide, conjugate=not side)
         return [s.value, left.value, right.value, info.value]
 
     outputs = [
@@ -208,6 +213,23 @@ def svd(a: Tensor, *, full: bool) -> list[Tensor]:
         ((), I32),
     ]
     return per_matrix([a], a.dims[:-2], outputs, body)
+
+
+def _less(left: Dim, right: Dim) -> bool | ir.Value:
+    """Return whether one size is smaller, now or at run time."""
+    if isinstance(left, int) and isinstance(right, int):
+        return left < right
+    return below(left, right)
+
+
+@contextmanager
+def _branch(routine: Routine, condition: bool | ir.Value, side: bool) -> Iterator[bool]:
+    """Emit what runs where ``condition`` is ``side``; gives False where that is never."""
+    if isinstance(condition, bool):
+        yield condition == side
+        return
+    with routine.when(condition if side else arith.xori(condition, number(1, BOOL).value)):
+        yield True
 
 
 def _put(
@@ -263,10 +285,14 @@ def _orthogonalise(routine: Routine, u: Array, v: Array, rows: Dim, columns: Dim
                 rotation.columns(routine, v, p, q, columns)
 
 
-def _normalise(routine: Routine, u: Array, s: Array, rows: int, columns: int, many: int) -> None:
+def _normalise(routine: Routine, u: Array, s: Array, rows: Dim, columns: Dim, many: Dim) -> None:
     """Divide columns by their lengths; make the others up so that all are orthonormal."""
     real = real_of(u.element)
-    bound = s[0] * (_epsilon(u.element) * rows) if columns else number(0.0, real)
+    limit = routine.variable(0.0, real)
+    with _branch(routine, _less(0, columns), True) as taken:
+        if taken:
+            limit.set(s[0] * (_count(rows, real) * _epsilon(u.element)))
+    bound = limit.get()
     with routine.loop(0, many) as j:
         known = routine.variable(0, BOOL)
         with routine.when(index.compare(arith.CmpIPredicate.slt, j, columns)):
@@ -282,7 +308,15 @@ def _normalise(routine: Routine, u: Array, s: Array, rows: int, columns: int, ma
             _complete(routine, u, j, rows)
 
 
-def _complete(routine: Routine, u: Array, column: ir.Value, rows: int) -> None:
+def _count(size: Dim, real: ElementType) -> Number:
+    """Return a size as a real number."""
+    if isinstance(size, int):
+        return number(float(size), real)
+    whole = arith.index_cast(ir.IntegerType.get_signless(64), size)
+    return Number(scalars.convert(whole, I64, real), real)
+
+
+def _complete(routine: Routine, u: Array, column: ir.Value, rows: Dim) -> None:
     """Set a column to a unit vector that is orthogonal to all columns before it."""
     real = real_of(u.element)
     best, place = routine.variable(-1.0, real), routine.position(0)

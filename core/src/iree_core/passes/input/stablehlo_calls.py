@@ -163,9 +163,13 @@ def _syevd(op: ir.Operation) -> list[Tensor]:
 
 def _gesdd(op: ir.Operation) -> list[Tensor]:
     (a,) = _operands(op)
+    mode = _code(op, "mode")
     # Where no vectors are asked for, only the types say how many there would be.
     left_type, right_type = (ir.RankedTensorType(op.results[n].type).shape for n in (2, 3))
-    full = (left_type[-1], right_type[-2]) == tuple(a.dims[-2:])
+    full = mode == "A" or (
+        mode == "N"
+        and (left_type[-1], right_type[-2]) == tuple(ir.RankedTensorType(a.type).shape[-2:])
+    )
     s, left, right, info = eigen.svd(a, full=full)
     return [a, s, left, right, info]
 

@@ -16,7 +16,7 @@ from iree_core.lowering.loops import load
 from iree_core.lowering.structured import computed, convert, convolve
 from iree_core.lowering.tensors import Tensor
 from iree_core.passes.input.stablehlo_regions import as_tensor, element_of, inline_region
-from iree_core.passes.input.support import integer_attribute, integers
+from iree_core.passes.input.support import create, integer_attribute, integers
 
 
 def static_entry(value: ir.Value, place: int) -> int | None:
@@ -193,6 +193,54 @@ def dynamic_reduce_window(op: ir.Operation) -> list[Tensor] | None:
 
     made = window.reduce_window(operands, windows, initial, combine)
     return [tensors.with_dims(t, _result_dims(op, t.dims, n)) for n, t in enumerate(made)]
+
+
+def reduce_window(op: ir.Operation) -> list[Tensor] | None:
+    """Windows over dimensions of run-time size; None where all sizes are known."""
+    count = len(op.results)
+    rank = ir.RankedTensorType(op.operands[0].type).rank
+    ones, zeros = [1] * rank, [0] * rank
+    if not any(ir.RankedTensorType(op.operands[0].type).is_dynamic_dim(d) for d in range(rank)):
+        return None
+    sizes = integers(op, "window_dimensions", ones)
+    strides = integers(op, "window_strides", ones)
+    spread = integers(op, "window_dilations", ones)
+    base = integers(op, "base_dilations", ones)
+    padding = integers(op, "padding", [0] * (2 * rank))
+    low, high = padding[::2], padding[1::2]
+    values, starts = list(op.operands)[:count], list(op.operands)[count:]
+    if base != ones or min(padding, default=0) < 0:
+        gaps = [step - 1 for step in base]
+        values = [_spread(v, s, low, high, gaps) for v, s in zip(values, starts, strict=True)]
+        low = high = zeros
+    windows = [window.Window(*each) for each in zip(sizes, strides, spread, low, high, strict=True)]
+    initial = [load(as_tensor(v).value) for v in starts]
+
+    def combine(totals: Sequence[ir.Value], items: Sequence[ir.Value]) -> list[ir.Value]:
+        return inline_region(op.regions[0].blocks[0], [*totals, *items])
+
+    made = window.reduce_window([as_tensor(v) for v in values], windows, initial, combine)
+    return [tensors.with_dims(t, _result_dims(op, t.dims, n)) for n, t in enumerate(made)]
+
+
+def _spread(
+    value: ir.Value, start: ir.Value, low: list[int], high: list[int], gaps: list[int]
+) -> ir.Value:
+    """Emit a pad, which the stock conversion takes, for gaps and negative padding."""
+    kind = ir.RankedTensorType(value.type)
+    shape = [
+        kind.shape[d]
+        if kind.is_dynamic_dim(d)
+        else low[d] + kind.shape[d] + max(kind.shape[d] - 1, 0) * gaps[d] + high[d]
+        for d in range(kind.rank)
+    ]
+    names = ("edge_padding_low", "edge_padding_high", "interior_padding")
+    attributes = {
+        name: ir.DenseI64ArrayAttr.get(numbers)
+        for name, numbers in zip(names, (low, high, gaps), strict=True)
+    }
+    result = ir.RankedTensorType.get(shape, kind.element_type)
+    return create("stablehlo.pad", [result], [value, start], attributes).results[0]
 
 
 def called_function(op: ir.Operation) -> ir.Operation:

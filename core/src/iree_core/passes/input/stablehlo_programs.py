@@ -112,6 +112,11 @@ def _scatter(op: ir.Operation) -> list[Tensor]:
     return scatter.scatter(inputs, updates, points, window, start, combine)
 
 
+def _reduce_window(op: ir.Operation) -> list[Tensor] | None:
+    """Scans, and windows over dimensions of run-time size; None where the stock conversion does."""
+    return _running_reduction(op) or stablehlo_dynamic.reduce_window(op)
+
+
 def _running_reduction(op: ir.Operation) -> list[Tensor] | None:
     """A window that reaches from one end to each element: a scan. None for other windows."""
     count = len(op.results)
@@ -232,7 +237,7 @@ _CONVERSIONS: dict[str, Callable[[ir.Operation], list[Tensor] | None]] = {
     "stablehlo.dynamic_gather": stablehlo_dynamic.dynamic_gather,
     "stablehlo.dynamic_pad": stablehlo_dynamic.dynamic_pad,
     "stablehlo.dynamic_update_slice": stablehlo_dynamic.dynamic_update_slice,
-    "stablehlo.reduce_window": _running_reduction,
+    "stablehlo.reduce_window": _reduce_window,
     "stablehlo.reverse": stablehlo_dynamic.reverse,
     "stablehlo.rng_bit_generator": stablehlo_random.rng_bit_generator,
     "stablehlo.sort": _sort,
