@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from tests.cuda import machine
+from tests.cuda import asynchronous, machine
 
 from iree_backend_cuda import cu
 from iree_backend_cuda.driver import CudaDevice, CudaDriver
@@ -72,7 +72,8 @@ class FakeCuda:
         return Counter(self.calls)[name]
 
     def _make_functions(self) -> None:
-        for name, kinds in cu.FUNCTIONS.items():
+        later = {name: kinds for name, (kinds, _) in cu.LATER.items()}
+        for name, kinds in (cu.FUNCTIONS | later).items():
             prototype = ctypes.CFUNCTYPE(ctypes.c_int32, *(cu._KINDS[kind] for kind in kinds))
             setattr(self, "cu" + name, prototype(self._wrap(name)))
 
@@ -246,6 +247,28 @@ class FakeCuda:
         if attribute != cu.FUNCTION_MAX_DYNAMIC_SHARED or program.shared_bytes + value > limit:
             raise Failure(cu.INVALID_VALUE)
         self._shared[function] = value
+
+    def _TensorMapEncodeTiled(
+        self, out: int, kind: int, rank: int, address: int, *arrays: int
+    ) -> None:
+        """Check what the driver's reference demands, and write a map for the stand-in."""
+        *pointers, interleave, swizzle, _, fill = arrays
+        counts, longs, words = (rank, rank - 1, rank, rank), ctypes.c_uint64, ctypes.c_uint32
+        sizes, strides, box, steps = (
+            tuple((element * count).from_address(pointer)) if count else ()
+            for element, count, pointer in zip(
+                (longs, longs, words, words), counts, pointers, strict=True
+            )
+        )
+        element = {6: 2, 7: 4, 9: 2}[kind]
+        fits = self.arch >= 90 and out % 64 == 0 and address % 16 == 0 and 1 <= rank <= 5
+        fits &= all(0 < size <= 1 << 32 for size in sizes) and all(0 < n <= 256 for n in box)
+        fits &= all(s % 16 == 0 and 0 < s < 1 << 40 for s in strides) and set(steps) == {1}
+        fits &= (interleave, swizzle, fill) == (0, 3, 0) and box[0] * element <= 128
+        if not fits:
+            raise Failure(cu.INVALID_VALUE)
+        data = asynchronous.TensorMap(address, element, sizes, strides, box).pack()
+        ctypes.memmove(out, data, len(data))
 
     def _ModuleUnload(self, module: int) -> None:
         del self._handles[module]

@@ -10,7 +10,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
-from tests.cuda import asynchronous, warp
+from tests.cuda import asynchronous, warp, warpgroup
 
 Dtype = Any
 _KINDS = {
@@ -424,7 +424,8 @@ TABLE: dict[str, Any] = {
     "popc": _bits(lambda v, _: v.bit_count()), "copysign": _copysign, "prmt": _prmt, "shf": _shf,
     "brev": _bits(lambda v, n: int(f"{v:0{n}b}"[::-1], 2)),
     "shfl": warp.shfl, "mma": warp.mma, "ldmatrix": warp.ldmatrix, "membar": _nothing,
-    "fence": _nothing, "cp": asynchronous.cp,
+    "fence": _nothing, "cp": asynchronous.cp, "mbarrier": asynchronous.mbarrier,
+    "wgmma": warpgroup.wgmma, "setmaxnreg": _nothing,
 }  # fmt: skip
 for _name in ("add", "sub", "mul", "fma", "neg", "abs", "min", "max"):
     TABLE[_name] = _of_pairs(TABLE[_name])

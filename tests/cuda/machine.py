@@ -15,12 +15,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tests.cuda import asynchronous, instructions
+from tests.cuda import asynchronous, instructions, warpgroup
 
-LOCAL, SHARED, GLOBAL = 1 << 40, 1 << 41, 1 << 44
+# Shared memory is where its 32-bit addresses are, as for instructions that take only these.
+SHARED, LOCAL, PARAMETER, GLOBAL = 1 << 24, 1 << 40, 1 << 42, 1 << 44
 _MOST_THREADS = 1 << 16
-# What the threads of a warp do together, wherever they come from.
-_WARP_WIDE = frozenset({"shfl", "mma", "ldmatrix"})
+# What the threads of a warp, or of a group of four, do together, wherever they come from.
+_TOGETHER = {"shfl": 32, "mma": 32, "ldmatrix": 32, "setmaxnreg": 32, "wgmma": 128}
+# What threads wait for: their warp, their block, a phase of a barrier, their warp group.
+_WARP, _BLOCK, _PHASE, _GROUP = 1, 2, 3, 4
 
 
 class PtxError(Exception):
@@ -98,13 +101,14 @@ class Program:
 
 _ENTRY = re.compile(r"\.entry\s+([\w$.]+)\s*\((.*?)\)\s*(.*?)\{", re.S)
 _PARAMETER = re.compile(
-    r"\.param\s+\.(?:u|b|s|f)(\d+)(?:\s+\.ptr\b[^,]*?(?:\.align \d+)?)?\s+([\w$]+)"
+    r"\.param\s+(?:\.align\s+\d+\s+)?\.(?:u|b|s|f)(\d+)"
+    r"(?:\s+\.ptr\b[^,]*?(?:\.align \d+)?)?\s+([\w$]+)(?:\[(\d+)\])?"
 )
 _VARIABLE = re.compile(
     r"(\.extern\s+)?\.(shared|local|global|const)\s+(?:\.align\s+(\d+)\s+)?\.([bufs]\d+)\s+"
     r"([\w$.]+)(?:\[(\d*)\])?\s*(?:=\s*\{?([^};]*)\}?)?;"
 )
-_GUARD = re.compile(r"@(!?)(%p\d+)\s+")
+_GUARD = re.compile(r"@(!?)(%\w+)\s+")
 
 
 def parse(text: str) -> Program:
@@ -115,7 +119,9 @@ def parse(text: str) -> Program:
         raise PtxError("no entry point")
     name, parameters, directives = match.groups()
     threads = re.search(r"\.reqntid\s+(\d+)", directives)
-    found = [(p, int(bits) // 8) for bits, p in _PARAMETER.findall(parameters)]
+    found = [
+        (p, int(bits) // 8 * int(count or 1)) for bits, p, count in _PARAMETER.findall(parameters)
+    ]
     program = Program(name, found, int(threads.group(1)) if threads else 0)
     _variables(program, text[: match.start()])
     depth, end = 1, match.end()
@@ -163,9 +169,21 @@ def _statement(program: Program, text: str) -> None:
     rest = text[guard.end() :] if guard else text
     opcode, _, operands = rest.partition("\t") if "\t" in rest else rest.partition(" ")
     name, *modifiers = opcode.strip().split(".")
-    split = tuple(part.strip() for part in re.split(r",(?![^{\[]*[}\]])", operands) if part.strip())
+    split = tuple(_split(operands))
     condition = (guard.group(2), guard.group(1) == "!") if guard else None
     program.code.append(Instruction(condition, name, tuple(modifiers), split, text))
+
+
+def _split(operands: str) -> list[str]:
+    """Split at the commas outside of brackets and braces."""
+    parts, depth = [""], 0
+    for character in operands:
+        depth += (character in "[{") - (character in "]}")
+        if character == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [part.strip() for part in parts if part.strip()]
 
 
 class Threads:
@@ -182,6 +200,9 @@ class Threads:
         self.program, self.memory, self.tables = program, memory, tables
         self.count = blocks * program.threads
         self.copies = asynchronous.Copies(self.count)
+        self.barriers = asynchronous.Barriers()
+        self.warpgroups = warpgroup.WarpGroups(self.count)
+        self.shared_base, self.global_base = SHARED, GLOBAL
         thread = np.arange(self.count, dtype=np.uint32)
         self.block = (thread // program.threads).astype(np.int64)
         self.special = {
@@ -201,7 +222,7 @@ class Threads:
         self.shared = np.full(blocks * program.shared_bytes + 8, 0xEE, np.uint8)
         self.local = np.full((self.count, program.local_bytes + 8 & ~7), 0xDD, np.uint8)
         self.counter = np.zeros(self.count, np.int64)
-        self.waiting = np.zeros(self.count, np.int8)  # 1 for its warp, 2 for its block
+        self.waiting = np.zeros(self.count, np.int8)
         self.active = np.arange(self.count)
 
     def run(self) -> None:
@@ -213,41 +234,47 @@ class Threads:
             running = (self.counter < done) & (self.waiting == 0)
             if not running.any():
                 if not self.waiting.any():
+                    if self.copies.bulk:
+                        raise PtxError("a bulk copy that nobody waits for")
                     return
                 self._release(done)
                 continue
             at = int(self.counter[running].min())
             self.active = np.nonzero(running & (self.counter == at))[0]
-            if code[at].name in _WARP_WIDE and not self._gather(done):
+            together = _TOGETHER.get(code[at].name)
+            if together and not self._gather(done, together):
                 continue
             while at < done:
                 if not self._execute(code[at], at):
                     break
                 at += 1
-                if at in stops or (at < done and code[at].name in _WARP_WIDE):
+                if at in stops or (at < done and code[at].name in _TOGETHER):
                     self.counter[self.active] = at
                     break
             else:
                 self.counter[self.active] = done
 
-    def _gather(self, done: int) -> bool:
-        """Keep as active the warps of which all living threads are here; the others wait."""
-        alive = (self.counter < done).reshape(-1, 32) if self.count % 32 == 0 else None
-        if alive is None:
-            raise PtxError("a block that is no whole number of warps")
+    def _gather(self, done: int, size: int) -> bool:
+        """Keep as active the groups of which all living threads are here; the others wait."""
+        if self.count % size:
+            raise PtxError(f"a block that is no whole number of groups of {size}")
+        alive = (self.counter < done).reshape(-1, size)
         here = np.zeros(self.count, bool)
         here[self.active] = True
-        complete = (here.reshape(-1, 32) | ~alive).all(1).repeat(32)
-        self.waiting[here & ~complete] = 1
+        complete = (here.reshape(-1, size) | ~alive).all(1).repeat(size)
+        self.waiting[here & ~complete] = _WARP if size == 32 else _GROUP
         self.active = np.nonzero(here & complete)[0]
         return bool(len(self.active))
 
     def _release(self, done: int) -> None:
-        """Let threads pass a barrier that all living threads of their warp or block are at."""
+        """Let threads go on: at a barrier that everyone is at, or a phase that is complete."""
         alive = self.counter < done
         number = np.arange(self.count)
-        released = np.zeros(self.count, bool)
-        for kind, group in ((1, number // 32), (2, self.block)):
+        released = self._passed()
+        kinds = [(_WARP, number // 32), (_BLOCK, self.block), (_GROUP, number // 128)]
+        for kind, group in kinds:
+            if not (self.waiting == kind).any():
+                continue
             count = int(group[-1]) + 1
             at = np.where(alive, self.counter, -1)
             last = np.full(count, -1)
@@ -256,12 +283,36 @@ class Threads:
             all_here = np.ones(count, bool)
             np.logical_and.at(all_here, group, here)
             released |= alive & (self.waiting == kind) & all_here[group]
-        if not released.any():
+        if not released.any() and not asynchronous.deliver(self):
             raise PtxError("a barrier that not all threads reach")
         self.waiting[released] = 0
 
+    def _passed(self) -> NDArray[np.bool_]:
+        """Return which threads wait for a phase that is complete."""
+        released = np.zeros(self.count, bool)
+        waiting = np.nonzero(self.waiting == _PHASE)[0]
+        for at in np.unique(self.counter[waiting]):
+            self.active = waiting[self.counter[waiting] == at]
+            op = self.program.code[at]
+            passed = asynchronous.await_phase(self, op.modifiers, op.operands)
+            released[self.active[passed]] = True
+        return released
+
+    def _await(self, op: Instruction, at: int) -> bool:
+        """Keep as active the threads whose phase is complete; the others try again later."""
+        if op.guard is not None:
+            raise PtxError("a guarded wait is not known")
+        passed = asynchronous.await_phase(self, op.modifiers, op.operands)
+        late = self.active[~passed]
+        self.counter[late], self.waiting[late] = at, _PHASE
+        self.active = self.active[passed]
+        self.set(op.operands[0], np.ones(len(self.active), bool))
+        return bool(len(self.active))
+
     def _execute(self, op: Instruction, at: int) -> bool:
         """Execute one instruction; False where control does not go on to the next."""
+        if op.name == "mbarrier" and op.modifiers[0] == "try_wait":
+            return self._await(op, at)
         whole = self.active
         if op.guard is not None:
             flag = self.get(op.guard[0], "pred") ^ op.guard[1]
@@ -287,7 +338,7 @@ class Threads:
         elif op.name in ("ret", "exit"):
             self.counter[self.active] = len(self.program.code)
         else:
-            self.waiting[self.active] = 1 if "warp" in op.modifiers else 2
+            self.waiting[self.active] = _WARP if "warp" in op.modifiers else _BLOCK
 
     # Operands.
 
@@ -315,6 +366,8 @@ class Threads:
             return SHARED + program.shared[name]
         if name in program.local:
             return LOCAL + program.local[name]
+        if name in self.parameters:
+            return PARAMETER + [*self.parameters].index(name) * 4096
         return self.tables[name]
 
     def _declare(self, register: str) -> NDArray:
@@ -345,6 +398,13 @@ class Threads:
                 value = value.astype(target.dtype)
         target[self.active] = value
 
+    def parameter_at(self, address: int) -> bytes:
+        """Return the parameter at an address."""
+        number, offset = divmod(address - PARAMETER, 4096)
+        if offset or not 0 <= number < len(self.parameters):
+            raise PtxError("an address that is no parameter's")
+        return [*self.parameters.values()][number].tobytes()
+
     # Memory.
 
     def place(self, operand: str) -> tuple[str, int]:
@@ -373,7 +433,7 @@ class Threads:
         if not space:
             space = "global"
             if len(addresses) and addresses[0] < GLOBAL:
-                space = "shared" if addresses[0] >= SHARED else "local"
+                space = "local" if addresses[0] >= LOCAL else "shared"
         if space == "global":
             self.memory.check(addresses, size)
             flat, offset = self.memory.bytes, addresses - np.uint64(GLOBAL)

@@ -20,6 +20,7 @@ import iree_core
 from iree_backend_cuda import cu
 from iree_backend_cuda.driver import CudaDevice, CudaDriver
 from iree_backend_cuda.image import Entry, pack_image, parse_image
+from iree_backend_cuda.launch import read_launch
 from iree_core.errors import DeviceError, ModuleFileError, UsageError
 from iree_core.expr import const
 from iree_core.hal import BufferView, dlpack
@@ -252,9 +253,13 @@ def test_commands_are_checked(on: CudaDevice) -> None:
 def test_newer_code_and_refused_code_are_named(pair: tuple[fake.FakeCuda, CudaDevice]) -> None:
     library, on = pair
     newer = Entry("k", PTX, 64, 0, 1, False, (const(4),), ("sm_90",))
-    with pytest.raises(ModuleFileError, match=r"for sm_90 and later .* older.*--target cuda:sm_80"):
+    with pytest.raises(ModuleFileError, match=r"for sm_90, .* older.*--target cuda:sm_80"):
         on.load_executable(memoryview(pack_image([newer])), [("k", 0)], format="cuda-ptx")
     assert "is older" in (on.accepts("cuda-ptx", "sm_90") or "")
+    hopper, blackwell = (fake.open_device(arch=arch)[1] for arch in (90, 100))
+    assert hopper.accepts("cuda-ptx", "sm_90a,+tf32") is None
+    assert "for sm_90a alone" in (blackwell.accepts("cuda-ptx", "sm_90a") or "")
+    assert blackwell.accepts("cuda-ptx", "sm_90") is None
     library.fail["ModuleLoadDataEx"] = cu.UNSUPPORTED_PTX
     entry = Entry("k", PTX, 64, 0, 1, False, (const(4),), ("sm_80",))
     with pytest.raises(DeviceError, match=r"does not take kernel k.*newer driver"):
@@ -265,6 +270,10 @@ def test_images_are_checked() -> None:
     image = pack_image([Entry("k", PTX, 64, 1, 1, False, (const(4),), ("sm_80",))])
     (entry,) = parse_image(image)
     assert (entry.name, entry.workgroup, entry.needs) == ("k", 64, ("sm_80",))
+    for details in ({"shared": -1}, {"maps": [{"binding": 1}]}, {"maps": 3}):
+        one = Entry("k", PTX, 64, 0, 1, False, (const(4),), (), details=details)
+        with pytest.raises(ModuleFileError, match="launch cannot be read"):
+            read_launch(one)
     for damaged in (b"", image[:-1], b"X" + image[1:], image.replace(b".version", b".verslon")):
         with pytest.raises(ModuleFileError):
             parse_image(damaged)

@@ -9,9 +9,10 @@ import numpy as np
 import onnx.parser
 import pytest
 from tests.cuda.harness import compile_dispatch, run_dispatch, stand_in
-from tests.cuda.test_models import assemble
+from tests.cuda.test_models import assemble, entries
 
 import iree_core
+from iree_backend_cuda import warpgroups
 from iree_backend_cuda.driver import CudaDevice
 from iree_backend_cuda.image import parse_image
 from iree_core.errors import UsageError
@@ -173,16 +174,79 @@ def test_large_tiles(on: CudaDevice, kind: str) -> None:
     np.testing.assert_allclose(result, expected, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "kind,turned,dynamic,m,n,k",
+    [
+        ("f16", "", "", 128, 256, 328),
+        ("f16", "b", "mn", 100, 130, 1000),
+        ("bf16", "a", "k", 136, 264, 70),
+        ("bf16", "ab", "n", 200, 70, 72),
+        ("f32", "b", "m", 130, 131, 84),
+    ],
+)
+def test_warp_groups(
+    on: CudaDevice,
+    kind: str,
+    turned: str,
+    dynamic: str,
+    m: int,
+    n: int,
+    k: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(warpgroups, "LEAST_BLOCKS", 1)
+    x, w = (RNG.standard_normal(s).astype(DTYPES[kind]) for s in ((m, k), (k, n)))
+    passed = [np.ascontiguousarray(a.T if t in turned else a) for a, t in ((x, "a"), (w, "b"))]
+    scalars = [{"m": m, "n": n, "k": k}[d] for d in "mnk" if d in dynamic]
+    text = product(m, n, k, kind, turned, dynamic)
+    (result,), compiled = run_dispatch(
+        text, passed, scalars, [((m, n), np.float32)], options="sm_90a,+tf32", on=on
+    )
+    assert compiled.kernel.schedule == "warpgroup-contraction"
+    expected = x.astype(np.float64) @ w.astype(np.float64) + 0.5
+    tolerance = 1e-5 if kind != "f32" else 2.0**-9  # tf32 by cutting off bits
+    np.testing.assert_allclose(result, expected, atol=tolerance * 4 * np.sqrt(k))
+
+
 @pytest.mark.parametrize("kind", DTYPES)
-@pytest.mark.parametrize("arch", ["sm_80", "sm_90"])
+@pytest.mark.parametrize("arch", ["sm_80", "sm_90", "sm_90a"])
 @pytest.mark.parametrize("feature", ["", ",+tf32"])
 def test_large_tiles_assemble(feature: str, arch: str, kind: str, tmp_path: Path) -> None:
-    _, compiled = compile_dispatch(product(4096, 4096, 4096, kind), arch + feature)
-    schedule = "shared" if kind == "f32" and not feature else "tensor"
+    _, compiled = compile_dispatch(product(4096, 4096, 4096, kind, "b"), arch + feature)
+    schedule = "warpgroup" if arch == "sm_90a" else "tensor"
+    schedule = "shared" if kind == "f32" and not feature else schedule
     assert compiled.kernel.schedule == f"{schedule}-contraction"
     (entry,) = parse_image(compiled.binary)
-    assert entry.workgroup == 256
+    assert entry.workgroup == (384 if schedule == "warpgroup" else 256)
     assemble(entry, arch, tmp_path)
+
+
+@pytest.mark.parametrize("size", [1024, 4096])
+@pytest.mark.parametrize("kind,turned", [("f16", ""), ("bf16", "a"), ("f16", "ab"), ("f32", "b")])
+def test_warp_groups_assemble(kind: str, turned: str, size: int, tmp_path: Path) -> None:
+    """Both tile sizes; ``ptxas`` says where it cannot keep products under way."""
+    _, compiled = compile_dispatch(product(size, size, size, kind, turned), "sm_90a,+tf32")
+    assert compiled.kernel.schedule == "warpgroup-contraction"
+    (entry,) = parse_image(compiled.binary)
+    assert (b"m64n256" if size == 4096 else b"m64n128") in bytes(entry.code)
+    assemble(entry, "sm_90a", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "m,n,k,kind,turned,dynamic",
+    [
+        (4096, 4096, 4096, "f32", "", ""),  # only 16-bit operands can be turned
+        (4096, 4096, 4100, "f16", "b", ""),  # lines that start anywhere
+        (4096, 4096, 64, "f16", "b", "k"),
+        (128, 768, 768, "f16", "", ""),  # too few blocks
+    ],
+)
+def test_other_products_stay_with_warps(
+    m: int, n: int, k: int, kind: str, turned: str, dynamic: str
+) -> None:
+    text = product(m, n, k, kind, turned, dynamic)
+    _, compiled = compile_dispatch(text, "sm_90a,+tf32")
+    assert compiled.kernel.schedule == "tensor-contraction"
 
 
 def run_model(text: str, on: CudaDevice, *inputs: np.ndarray) -> np.ndarray:
@@ -224,3 +288,26 @@ def test_a_batch_of_products_with_a_residual(on: CudaDevice) -> None:
         wide = [a.astype(np.float32) for a in (x, w, r)]
         found = run_model(text, on, x, w, r)
         np.testing.assert_allclose(found.astype(np.float32), wide[0] @ wide[1] + wide[2], atol=4e-3)
+
+
+def test_a_batch_for_warp_groups(on: CudaDevice) -> None:
+    """A batch whose count is not known, with bias and activation; tensor maps in a graph."""
+    text = """<ir_version: 10, opset_import: ["" : 21]>
+    g (float16[B,100,72] x, float16[B,72,136] w, float16[136] b) => (float16[B,100,136] y) {
+      p = MatMul(x, w)
+      s = Add(p, b)
+      t = Relu(s)
+      y = Mul(t, t)
+    }"""
+    model = onnx.parser.parse_model(text)
+    compiled = iree_core.compile(model, frontend="onnx", target="cuda:sm_90a")
+    assert any(b"wgmma" in bytes(entry.code) for entry in entries(compiled.path))
+    loaded = iree_core.load(compiled, on)
+    for count in (3, 2, 2):
+        shapes = (count, 100, 72), (count, 72, 136), (136,)
+        x, w, b = ((RNG.standard_normal(s) / 4).astype(np.float16) for s in shapes)
+        wide = [a.astype(np.float32) for a in (x, w, b)]
+        found = np.asarray(loaded.main(x, w, b)).astype(np.float32)
+        expected = np.maximum(wide[0] @ wide[1] + wide[2], 0) ** 2
+        np.testing.assert_allclose(found, expected, atol=4e-3, rtol=4e-3)
+    assert not stand_in()[0].faults

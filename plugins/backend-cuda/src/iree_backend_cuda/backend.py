@@ -11,6 +11,7 @@ from iree_backend_cuda.lower import lower_kernel
 from iree_backend_cuda.shared_memory import build_shared_contraction
 from iree_backend_cuda.target import parse_target
 from iree_backend_cuda.tensor_cores import build_tensor_contraction
+from iree_backend_cuda.warpgroups import build_warpgroup_contraction
 from iree_core.codegen import NotScheduled
 from iree_core.codegen.gpu import GpuKernel, Schedule, build_gpu_kernel
 from iree_core.codegen.kernel import CompiledDispatch
@@ -45,6 +46,8 @@ class CudaBackend(Backend):
         ]
         if cuda.tensor_cores:
             own.insert(0, ("tensor cores", partial(build_tensor_contraction, target=cuda)))
+        if cuda.warpgroups:
+            own.insert(0, ("warp groups", partial(build_warpgroup_contraction, target=cuda)))
         try:
             general = strategy == "general"
             kernel = build_gpu_kernel(dispatch, model, context, general=general, own=own)
@@ -73,7 +76,7 @@ class CudaBackend(Backend):
             kernel.scratch != const(0),
             kernel.sizes,
             (cuda.name,),
-            details={"shared": kernel.shared} if isinstance(kernel, CudaKernel) else {},
+            details=kernel.details if isinstance(kernel, CudaKernel) else {},
         )
         return CompiledDispatch(kernel, pack_image([entry]), kernel.name, (("ptx", ptx.encode()),))
 

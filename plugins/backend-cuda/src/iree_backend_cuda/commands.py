@@ -185,24 +185,29 @@ class Recording:
             if self._scratch is None:
                 raise ModuleFileError("A kernel uses private memory that its dispatch has not.")
             numbers.append(self._scratch.address)
-        self._launch(function, blocks, numbers)
+        maps = [
+            form.encode(self._device, addresses[form.binding], scalars)
+            for form in function.launch.maps
+        ]
+        self._launch(function, blocks, numbers, maps)
         for copied in copies_out:
             self._copy_bytes(*copied)
 
-    def _launch(self, function: Function, blocks: int, numbers: Sequence[int]) -> None:
+    def _launch(
+        self, function: Function, blocks: int, numbers: Sequence[int], maps: Sequence[ctypes.Array]
+    ) -> None:
         values = (ctypes.c_uint64 * max(1, len(numbers)))(*(n & (1 << 64) - 1 for n in numbers))
         start = cu.pointer(values)
-        pointers = (ctypes.c_void_p * max(1, len(numbers)))(
-            *(start + 8 * number for number in range(len(numbers)))
-        )
+        places = [start + 8 * number for number in range(len(numbers))] + [*map(cu.pointer, maps)]
+        pointers = (ctypes.c_void_p * max(1, len(places)))(*places)
         device, threads = self._device, function.entry.workgroup
 
-        self._arguments.append(values)
+        self._arguments += [values, maps]
 
         def call(stream: int) -> None:
             device.guarded(
                 device.api.LaunchKernel, function.handle, blocks, 1, 1, threads, 1, 1,
-                function.shared, stream, cu.pointer(pointers), None,
+                function.launch.shared, stream, cu.pointer(pointers), None,
             )  # fmt: skip
 
         self._calls.append(call)

@@ -52,6 +52,8 @@ FUNCTIONS = {
     "GraphLaunch": "PP", "GraphExecDestroy": "P", "GraphDestroy": "P", "GetErrorName": "iP",
     "GetErrorString": "iP",
 }  # fmt: skip
+# Functions of later drivers, which need not be there, and the version of CUDA that has them.
+LATER = {"TensorMapEncodeTiled": ("PiIDPPPPiiii", "12.0")}
 
 
 class CudaError(DeviceError):
@@ -83,6 +85,15 @@ class Api:
             else:
                 setattr(self, name, self._checked(name, function))
 
+        for name, (kinds, version) in LATER.items():
+            function = getattr(library, "cu" + name, None)
+            if function is None:
+                setattr(self, name, _missing(name, version))
+                continue
+            function.restype = c_int32
+            function.argtypes = [_KINDS[kind] for kind in kinds]
+            setattr(self, name, self._checked(name, function))
+
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(f"The driver does not use cu{name}.")
 
@@ -107,6 +118,15 @@ class Api:
             if self._text[function](result, ctypes.addressof(text)) == SUCCESS and text.value:
                 parts.append(text.value.decode(errors="replace"))
         return ", ".join(parts) or f"error {result}"
+
+
+def _missing(name: str, version: str) -> Any:
+    def call(*_: Any) -> int:
+        raise DeviceError(
+            f"The CUDA driver has no cu{name}.", hint=f"Install one for CUDA {version} or later."
+        )
+
+    return call
 
 
 def _hint(result: int) -> str | None:

@@ -16,7 +16,7 @@ from iree_backend_cuda import cu
 from iree_backend_cuda.commands import CudaCommandBuffer
 from iree_backend_cuda.devices import PhysicalDevice, physical_devices
 from iree_backend_cuda.executable import CudaExecutable
-from iree_backend_cuda.image import FORMAT
+from iree_backend_cuda.image import FORMAT, misfit
 from iree_backend_cuda.memory import CudaAllocator, CudaBuffer, Heap, Staging
 from iree_backend_cuda.sync import CudaSemaphore, Event, make_event
 from iree_core import hal
@@ -99,13 +99,10 @@ class CudaDevice(hal.Device):
     # The device's methods.
 
     def accepts(self, format: str, target: str) -> str | None:
-        """Return None if ``format`` is PTX for this device or an older one."""
+        """Return None if ``format`` is PTX that this device runs."""
         if format != FORMAT:
             return f"{self.name} runs {FORMAT}, not {format}"
-        arch = target.partition(",")[0].removeprefix("sm_")
-        if arch.isdecimal() and int(arch) > self.physical.arch:
-            return f"it is for {target}, and {self.description} is older"
-        return None
+        return misfit(target, self.physical.arch) if target else None
 
     def load_executable(
         self, data: memoryview, entries: Sequence[tuple[str, int]], *, format: str

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from iree_backend_cuda import cu
-from iree_backend_cuda.image import Entry, parse_image
+from iree_backend_cuda.image import Entry, misfit, parse_image
+from iree_backend_cuda.launch import read_launch
 from iree_core.errors import DeviceError, ModuleFileError
 from iree_core.hal import Executable
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from iree_backend_cuda.driver import CudaDevice
 
 _LOG_BYTES = 4096
-_MOST_SHARED = 1 << 20
 
 
 class Function:
@@ -25,7 +25,7 @@ class Function:
     Attributes:
         entry: its description.
         handle: the CUfunction.
-        shared: bytes of shared memory that a launch asks for.
+        launch: what a launch passes besides buffers and sizes.
     """
 
     def __init__(self, device: CudaDevice, entry: Entry) -> None:
@@ -36,7 +36,7 @@ class Function:
             DeviceError: the driver refuses it.
         """
         _check(device, entry)
-        self.entry = entry
+        self.entry, self.launch = entry, read_launch(entry)
         module, function = ctypes.c_void_p(), ctypes.c_void_p()
         log = ctypes.create_string_buffer(_LOG_BYTES)
         options = (ctypes.c_int32 * 2)(cu.JIT_ERROR_LOG_BUFFER, cu.JIT_ERROR_LOG_BUFFER_SIZE)
@@ -62,22 +62,10 @@ class Function:
             device.guarded(
                 api.ModuleGetFunction, cu.pointer(function), module.value, cu.pointer(name)
             )
-            self.shared = _shared(entry)
-            if self.shared:
-                device.guarded(
-                    api.FuncSetAttribute,
-                    function.value,
-                    cu.FUNCTION_MAX_DYNAMIC_SHARED,
-                    self.shared,
-                )
+            if self.launch.shared:
+                attribute, nbytes = cu.FUNCTION_MAX_DYNAMIC_SHARED, self.launch.shared
+                device.guarded(api.FuncSetAttribute, function.value, attribute, nbytes)
         self.handle = function.value
-
-
-def _shared(entry: Entry) -> int:
-    found = entry.details.get("shared", 0)
-    if not isinstance(found, int) or not 0 <= found <= _MOST_SHARED:
-        raise ModuleFileError(f"The module asks for {found!r} bytes of shared memory.")
-    return found
 
 
 def _unload(device: CudaDevice, module: int) -> None:
@@ -88,12 +76,10 @@ def _unload(device: CudaDevice, module: int) -> None:
 
 def _check(device: CudaDevice, entry: Entry) -> None:
     for need in entry.needs:
-        arch = need.removeprefix("sm_")
-        if need == arch or not arch.isdecimal():
-            raise ModuleFileError(f"The module needs {need}, which the CUDA driver does not know.")
-        if int(arch) > device.physical.arch:
+        reason = misfit(need, device.physical.arch)
+        if reason is not None:
             raise ModuleFileError(
-                f"The module is for {need} and later devices; {device.description} is older.",
+                f"The module does not run on {device.description}: {reason}.",
                 hint=f"Compile it with --target cuda:sm_{device.physical.arch}.",
             )
 

@@ -1,6 +1,7 @@
 """The executable image: PTX text in the container of :mod:`iree_core.hal.kernel_image`.
 
-An entry point needs the compute capability that its code was made for, as ``sm_80``.
+An entry point needs the compute capability that its code was made for, as ``sm_80``: that one or a
+later one, or, as ``sm_90a``, that one alone.
 """
 
 from __future__ import annotations
@@ -12,6 +13,19 @@ FORMAT = "cuda-ptx"
 MOST_SCALARS = 128
 
 
+def misfit(target: str, arch: int) -> str | None:
+    """Return why PTX for ``target`` does not run on devices of ``arch``, None if it does."""
+    name = target.partition(",")[0]
+    number = name.removeprefix("sm_").removesuffix("a")
+    if not name.startswith("sm_") or not number.isdecimal():
+        return f"the driver does not know {target}"
+    if int(number) > arch:
+        return f"it is for {target}, and the device is older"
+    if name.endswith("a") and int(number) != arch:
+        return f"it is for {target} alone, and the device is another"
+    return None
+
+
 def _wrong(code: memoryview) -> str | None:
     return None if b".version" in bytes(code[:256]) else "code that is not PTX"
 
@@ -19,4 +33,4 @@ def _wrong(code: memoryview) -> str | None:
 _IMAGE = ImageFormat(b"IREECU\0\0", 1, "CUDA", "iree-backend-cuda", MOST_SCALARS, _wrong)
 pack_image, parse_image = _IMAGE.pack, _IMAGE.parse
 
-__all__ = ["FORMAT", "MOST_SCALARS", "Entry", "pack_image", "parse_image"]
+__all__ = ["FORMAT", "MOST_SCALARS", "Entry", "misfit", "pack_image", "parse_image"]

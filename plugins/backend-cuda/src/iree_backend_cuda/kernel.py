@@ -6,14 +6,34 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from iree_backend_cuda.cooperation import operation
+from iree_core.codegen.dispatch import Size, as_expr
 from iree_core.codegen.gpu import GpuKernel
 from iree_core.codegen.gpu.frame import GpuFrame
 from iree_core.ir import ir
 
 # What a block has without asking for more when it is launched.
 STATIC_SHARED = 48 << 10
+# What the driver makes of the form of a tensor map.
+MAP_BYTES, MAP_ALIGNMENT = 128, 64
 _NAME = "tiles"
 _ALIGNMENT = 16
+
+
+@dataclass(frozen=True)
+class MapForm:
+    """The form of a tensor map: how ``cp.async.bulk.tensor`` sees a dense tensor.
+
+    Attributes:
+        binding: number of the buffer.
+        type: of its elements.
+        sizes: of the tensor, innermost first.
+        box: sizes of what is copied at a time.
+    """
+
+    binding: int
+    type: str
+    sizes: tuple[Size, ...]
+    box: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -22,9 +42,28 @@ class CudaKernel(GpuKernel):
 
     Attributes:
         shared: bytes of it, 0 where the kernel declares all it uses.
+        maps: tensor maps, which follow the other parameters.
+        resident: blocks of a multiprocessor that registers have to suffice for, where the
+            kernel decides.
     """
 
     shared: int = 0
+    maps: tuple[MapForm, ...] = ()
+    resident: int | None = None
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """What the driver has to know of the launch, see :mod:`iree_backend_cuda.launch`."""
+        maps = [
+            {
+                "binding": form.binding,
+                "type": form.type,
+                "sizes": [as_expr(size).to_json() for size in form.sizes],
+                "box": list(form.box),
+            }
+            for form in self.maps
+        ]
+        return {"shared": self.shared, "maps": maps}
 
 
 def extend(kernel: GpuKernel, **more: Any) -> CudaKernel:

@@ -18,6 +18,7 @@ from functools import cache
 import llvmlite.binding as binding
 
 from iree_backend_cuda.cooperation import lower_cooperation
+from iree_backend_cuda.kernel import MAP_ALIGNMENT, MAP_BYTES, CudaKernel
 from iree_backend_cuda.target import CudaTarget
 from iree_core.codegen import llvmir
 from iree_core.codegen.frame import MAY_ALIAS
@@ -36,7 +37,9 @@ from iree_core.ir import ir, llvm, run_pipeline
 _TRIPLE = "nvptx64-nvidia-cuda"
 _SUFFIX = ".body"
 # All threads of a warp have to execute these together; LLVM knows that of some only.
-_WARP_WIDE = re.compile(r"^(.* call .*@llvm\.nvvm\.(?:mma|ldmatrix)\..*\))$", re.MULTILINE)
+_WARP_WIDE = re.compile(
+    r"^(.* call .*(?:@llvm\.nvvm\.(?:mma|ldmatrix)\.| asm sideeffect ).*\))$", re.MULTILINE
+)
 # Buffers start at multiples of this many bytes; the driver moves those that do not.
 ALIGNMENT = 16
 _LARGE_BLOCK = 256
@@ -110,8 +113,13 @@ def _entry(kernel: GpuKernel, buffers: list[bool], aliased: list[int]) -> str:
         # LLVM knows that pointers passed to a kernel are to global memory.
         parameters.append(f"ptr {' '.join(facts)} %p{number}")
         passed.append(f"ptr %p{number}")
+    cuda = kernel if isinstance(kernel, CudaKernel) else None
+    for number in range(len(cuda.maps) if cuda else 0):
+        parameters.append(f"ptr byval([{MAP_BYTES} x i8]) align {MAP_ALIGNMENT} %m{number}")
     # Two blocks hide each other's waiting; that bounds the registers of a thread.
-    several = ' "nvvm.minctasm"="2"' if kernel.workgroup >= _LARGE_BLOCK else ""
+    resident = 2 if kernel.workgroup >= _LARGE_BLOCK else 1
+    if cuda and cuda.resident is not None:
+        resident = cuda.resident
     return "\n".join(
         [
             f"define ptx_kernel void @{kernel.name}({', '.join(parameters)}) #99 {{",
@@ -126,7 +134,8 @@ def _entry(kernel: GpuKernel, buffers: list[bool], aliased: list[int]) -> str:
             "}",
             "declare i32 @llvm.nvvm.read.ptx.sreg.ctaid.x()",
             "declare i32 @llvm.nvvm.read.ptx.sreg.tid.x()",
-            f'attributes #99 = {{ nounwind "nvvm.reqntid"="{kernel.workgroup}"{several} }}',
+            f'attributes #99 = {{ nounwind "nvvm.reqntid"="{kernel.workgroup}" '
+            f'"nvvm.minctasm"="{resident}" }}',
             "",
         ]
     )
@@ -149,7 +158,7 @@ def _machine(target: CudaTarget) -> binding.TargetMachine:
     found = binding.Target.from_triple(_TRIPLE)
     return found.create_target_machine(
         cpu=target.name,
-        features=f"+ptx{target.device_class.ptx}",
+        features=f"+ptx{target.ptx}",
         opt=3,
         reloc="default",
         codemodel="default",

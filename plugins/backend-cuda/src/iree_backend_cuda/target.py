@@ -2,7 +2,8 @@
 
 A target is written ``cuda`` (that of this machine's first device, sm_80 where there is none) or
 ``cuda:sm_90``. PTX for one capability runs on every later one; the driver compiles it for the
-device at hand when a module is loaded. ``cuda:sm_80,+tf32`` lets products of f32 round their
+device at hand when a module is loaded. ``cuda:sm_90a`` is for devices of capability 9.0 only, and
+uses what only these have. ``cuda:sm_80,+tf32`` lets products of f32 round their
 factors to 10 bits of mantissa, which tensor cores multiply several times as fast.
 """
 
@@ -54,6 +55,8 @@ CLASSES = {
     100: DeviceClass(86, _HOPPER, 228),
     120: DeviceClass(87, _HOPPER, 100),
 }
+# Classes of which there is a variant for exactly one capability (sm_90a), and its oldest PTX.
+_SPECIFIC = {90: 80}
 
 
 @dataclass(frozen=True)
@@ -63,15 +66,17 @@ class CudaTarget:
     Attributes:
         arch: ten times the compute capability: 80 for 8.0.
         tf32: products of f32 may be rounded to tf32.
+        specific: what only devices of exactly this capability have may be used.
     """
 
     arch: int
     tf32: bool = False
+    specific: bool = False
 
     @property
     def name(self) -> str:
         """The device class."""
-        return f"sm_{self.arch}"
+        return f"sm_{self.arch}" + ("a" if self.specific else "")
 
     @property
     def spec(self) -> str:
@@ -89,6 +94,16 @@ class CudaTarget:
         return self.arch >= TENSOR_ARCH
 
     @property
+    def warpgroups(self) -> bool:
+        """Whether groups of four warps multiply what the tensor memory unit brings."""
+        return self.name == "sm_90a"
+
+    @property
+    def ptx(self) -> int:
+        """The version of PTX."""
+        return max(_SPECIFIC[self.arch] if self.specific else 0, self.device_class.ptx)
+
+    @property
     def asynchronous(self) -> bool:
         """Whether it copies to shared memory without registers."""
         return self.arch >= TENSOR_ARCH
@@ -103,17 +118,16 @@ def parse_target(options: str) -> CudaTarget:
     name, *features = options.split(",") if options else [""]
     if name.startswith(("+", "-")):
         name, features = "", [name, *features]
-    number = name.removeprefix("sm_")
     if not name:
-        arch = _of_this_machine() or DEFAULT
-    elif number != name and number.isdecimal() and int(number) in CLASSES:
-        arch = int(number)
-    else:
+        name = _of_this_machine() or f"sm_{DEFAULT}"
+    if name not in _names():
         raise UsageError(
             f"The CUDA target has no device class {name!r}.",
-            hint=f"It knows {', '.join(f'sm_{known}' for known in CLASSES)}; code for one runs on "
-            "all later devices.",
+            hint=f"It knows {', '.join(_names())}; code for one runs on all later devices, that "
+            "for a name with a letter on its own only.",
         )
+    specific = name.endswith("a")
+    arch = int(name.removeprefix("sm_").removesuffix("a"))
     for feature in features:
         if feature not in ("+tf32", "-tf32"):
             raise UsageError(
@@ -122,13 +136,21 @@ def parse_target(options: str) -> CudaTarget:
     tf32 = bool(features) and features[-1] == "+tf32"
     if tf32 and arch < TENSOR_ARCH:
         raise UsageError(f"sm_{arch} has no tf32.", hint="sm_80 and later do.")
-    return CudaTarget(arch, tf32)
+    return CudaTarget(arch, tf32, specific)
 
 
-def _of_this_machine() -> int | None:
-    """Return the known capability closest below that of the first device, None without one."""
+def _names() -> list[str]:
+    """Return the device classes."""
+    known = [(arch, "") for arch in CLASSES] + [(arch, "a") for arch in _SPECIFIC]
+    return [f"sm_{arch}{letter}" for arch, letter in sorted(known)]
+
+
+def _of_this_machine() -> str | None:
+    """Return the known class closest below the first device, None without one."""
     from iree_backend_cuda.devices import probe
 
     found = probe()
+    if found in _SPECIFIC:
+        return f"sm_{found}a"
     known = [arch for arch in CLASSES if found is not None and arch <= found]
-    return max(known, default=None)
+    return f"sm_{max(known)}" if known else None

@@ -128,9 +128,14 @@ def choose_tiling(c: Contraction, gpu: GpuModel, large: Tiling, small: Tiling) -
     rows, columns = c.extent(c.row), c.extent(c.lane)
     if min(rows, columns) < _LEAST_SIDE or prod(c.extent(d) for d in c.reductions) < small.depth:
         raise NotScheduled("a product too small for tiles")
-    blocks = -(-rows // large.rows) * -(-columns // large.columns)
-    blocks *= prod(c.extent(d) for d in c.outer)
-    return large if blocks * large.threads >= gpu.least_tiles else small
+    return large if tile_count(c, large) * large.threads >= gpu.least_tiles else small
+
+
+def tile_count(c: Contraction, tiling: Tiling) -> int:
+    """Return how many tiles there are, or a guess where that is not known."""
+    assert c.row is not None
+    blocks = -(-c.extent(c.row) // tiling.rows) * -(-c.extent(c.lane) // tiling.columns)
+    return blocks * prod(c.extent(d) for d in c.outer)
 
 
 def tile_grid(c: Contraction, sides: tuple[Side, Side], tiling: Tiling) -> Expr:
