@@ -23,10 +23,12 @@ def table() -> dict[OpOverload, Callable[..., Any]]:
         contractions,
         elementwise,
         gamma,
+        histograms,
         indexing,
         linear_algebra,
         ordering,
         pooling,
+        resampling,
         special,
     )
 
