@@ -231,6 +231,8 @@ class Machine:
                 b[args[1]][i[args[2]] : i[args[2]] + len(raw)] = np.frombuffer(raw, np.uint8)
             elif op == "execute":
                 self._execute(args[0], [b[r] for r in args[1]], [i[r] for r in args[2]])
+            elif op == "check":
+                assert i[args[0]], args[1]
             else:
                 raise NotImplementedError(op)
         raise AssertionError("the program does not end")

@@ -359,6 +359,7 @@ class Bufferizer:
                 f"A slice that is not contiguous cannot be a view: {op}.",
                 where=describe_location(op.location) or None,
             )
+        self.checks.slice(op, offsets, sizes, dims)
         total, step = fixed(0), fixed(element_bytes(op.results[0].type.element_type))
         for offset, size in zip(reversed(offsets), reversed(dims), strict=True):
             total = total + offset * step
