@@ -55,7 +55,7 @@ def identity(array: Array, routine: Routine, rows: Dim, columns: Dim) -> None:
         array[i, j] = choose(equal(i, j), one, zero)
 
 
-def _pivot_size(entry: Number) -> Number:
+def pivot_size(entry: Number) -> Number:
     """Return what LAPACK compares pivots by: the sum of the parts' magnitudes."""
     if entry.element.kind != "complex":
         return entry.magnitude
@@ -75,11 +75,11 @@ def lu(a: Tensor) -> list[Tensor]:
         exchanges, info = routine.array(into[1], I32), routine.array(into[2], I32)
         info[()] = number(0, I32)
         with routine.loop(0, size) as k:
-            best = routine.variable(_pivot_size(m[k, k]), real_of(a.element))
+            best = routine.variable(pivot_size(m[k, k]), real_of(a.element))
             place = routine.position(k)
             after = index.add(k, 1)
             with routine.loop(after, rows) as i:
-                candidate = _pivot_size(m[i, k])
+                candidate = pivot_size(m[i, k])
                 with routine.when(candidate > best.get()):
                     best.set(candidate)
                     place.set(i)
@@ -397,7 +397,7 @@ def _eliminate(
     following = index.value(index.add(k, 1))
     last = index.sub(size, 2)
     inner = index.compare(arith.CmpIPredicate.slt, k, last)
-    exchange = _pivot_size(dl[following]) > _pivot_size(d[k])
+    exchange = pivot_size(dl[following]) > pivot_size(d[k])
     with routine.when(exchange):
         held = d[k]
         d[k] = dl[following]

@@ -6,7 +6,7 @@ What torch builds from them (solve, inverse, determinant, QR) is decomposed by t
 from __future__ import annotations
 
 from iree_core.ir import arith, ir
-from iree_core.lowering import eigen, eigenvectors, factor, index, solve
+from iree_core.lowering import eigen, eigenvectors, factor, indefinite, index, solve
 from iree_core.lowering.element import I32
 from iree_core.lowering.imperative import Routine
 from iree_core.lowering.loops import Values
@@ -76,6 +76,29 @@ def lu_unpack(node: Node) -> list[Tensor]:
     batch = pivots.dims[:-1]
     (made,) = solve.per_matrix([pivots], batch, [((rows, rows), element)], body)
     return [made, *(fill([0], element, 0) for _ in range(2))]
+
+
+@register("aten.linalg_ldl_factor_ex")
+def ldl_factor(node: Node) -> list[Tensor]:
+    """``linalg_ldl_factor_ex(a, hermitian, check_errors)``."""
+    return indefinite.ldl(_symmetric(node, 1))
+
+
+@register("aten.linalg_ldl_solve")
+def ldl_solve(node: Node) -> Tensor:
+    """``linalg_ldl_solve(ld, pivots, b, hermitian)``."""
+    factors, pivots, b = _symmetric(node, 3), node.tensor(1), node.tensor(2)
+    batch = broadcast_dims([factors.dims[:-2], b.dims[:-2]])
+    factors = broadcast_to(factors, [*batch, *factors.dims[-2:]])
+    pivots = broadcast_to(pivots, [*batch, pivots.dims[-1]])
+    return indefinite.ldl_solve(factors, pivots, broadcast_to(b, [*batch, *b.dims[-2:]]))
+
+
+def _symmetric(node: Node, hermitian: int) -> Tensor:
+    matrix = node.tensor(0)
+    if matrix.element.kind == "complex" and node.integer(hermitian):
+        raise Declined
+    return matrix
 
 
 @register("aten.geqrf")
