@@ -11,6 +11,7 @@ not ordered by streams and events goes wrong.
 from __future__ import annotations
 
 import ctypes
+import struct
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from iree_backend_cuda import cu
 from iree_backend_cuda.driver import CudaDevice, CudaDriver
 
 INVALID_CONTEXT, INVALID_HANDLE, ILLEGAL_ADDRESS, CAPTURE_UNSUPPORTED = 201, 400, 700, 900
+_EM_CUDA = 190  # the machine of a cubin, which is an ELF file
 # Bytes of shared memory that a block has, and KiB that it may ask for, by capability.
 _STATIC_SHARED = 48 << 10
 _SHARED_LIMITS = {75: 64, 80: 163, 87: 163, 90: 227, 100: 227}
@@ -48,6 +50,7 @@ class FakeCuda:
         hold: streams keep their work.
         lazy: asking whether an event is reached makes it happen.
         faults: what kernels did wrong.
+        cubins: machine code that was loaded.
     """
 
     def __init__(self, arch: int = 80, devices: int = 1, version: int = 12040) -> None:
@@ -64,6 +67,7 @@ class FakeCuda:
         self._pinned: dict[int, Any] = {}
         self._kept: list[Any] = []
         self._broken = 0
+        self.cubins: list[bytes] = []
         self._shared: dict[int, int] = {}
         self._make_functions()
 
@@ -230,10 +234,22 @@ class FakeCuda:
     def _ModuleLoadDataEx(
         self, out: int, image: int, count: int, options: int, values: int
     ) -> None:
+        if ctypes.string_at(image, 4) == b"\x7fELF":
+            self._write(out, ctypes.c_void_p, self._new(self._machine_code(image)))
+            return
         text = ctypes.string_at(image).decode()
         if ".version" not in text:
             raise Failure(cu.INVALID_PTX)
         self._write(out, ctypes.c_void_p, self._new(machine.parse(text)))
+
+    def _machine_code(self, image: int) -> machine.Program:
+        """Check that a cubin is for this device; its kernel cannot run here."""
+        header = struct.unpack("<16sHHIQQQIHHHHHH", ctypes.string_at(image, 64))
+        kind, flags, where, size, count = header[2], header[7], header[6], header[11], header[12]
+        if kind != _EM_CUDA or flags & 0xFF != self.arch:
+            raise Failure(cu.NO_BINARY)
+        self.cubins.append(ctypes.string_at(image, where + size * count))
+        return machine.Program("kernel", [], 0)
 
     def _ModuleGetFunction(self, out: int, module: int, name: int) -> None:
         program = self._get(module, machine.Program)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import shutil
-import subprocess
 from collections import Counter
 from pathlib import Path
 
@@ -19,6 +16,7 @@ from tests.models import zoo
 from tests.onnx import corpus, isolation
 
 import iree_core
+from iree_backend_cuda import assembler
 from iree_backend_cuda.driver import CudaDevice
 from iree_backend_cuda.image import Entry, parse_image
 from iree_core.modulefile.reader import ModuleFile
@@ -33,18 +31,9 @@ QUICK = """
 """.split()
 
 
-def assemble(entry: Entry, arch: str, folder: Path) -> None:
+def assemble(entry: Entry, arch: str) -> None:
     """Let ptxas compile a kernel; it must not complain, nor need registers that are not there."""
-    source = folder / "kernel.ptx"
-    source.write_bytes(bytes(entry.code))
-    spec = importlib.util.find_spec("nvidia.cuda_nvcc")
-    folders = list(spec.submodule_search_locations or []) if spec else []
-    path = ":".join(f"{folder}/bin" for folder in folders)
-    found = shutil.which("ptxas", path=path) or shutil.which("ptxas")
-    assert found, "These tests need ptxas: pip install nvidia-cuda-nvcc-cu12"
-    command = [found, f"-arch={arch}", "-o", str(folder / "kernel.cubin"), str(source)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0 and not done.stderr, f"{entry.name}: {done.stderr[:1000]}"
+    assembler.assemble(bytes(entry.code).decode(), arch, strict=True)
 
 
 def entries(path: Path) -> list[Entry]:
@@ -56,14 +45,14 @@ def entries(path: Path) -> list[Entry]:
 
 @pytest.mark.parametrize("arch", ARCHES)
 @pytest.mark.parametrize("strategy", ["auto", "general"])
-def test_every_schedule_assembles(arch: str, strategy: str, tmp_path: Path) -> None:
+def test_every_schedule_assembles(arch: str, strategy: str) -> None:
     functions = [
         elementwise(f"%r = math.{op} %a : {kind}", [kind], kind)
         for op, kind in (("exp", "f16"), ("exp", "bf16"), ("absf", "f8E4M3FN"), ("sin", "f32"))
     ]
     for text in (*functions, matmul_text(None, None, 33), SOFTMAX):
         _, compiled = compile_dispatch(text, arch, strategy)
-        assemble(parse_image(compiled.binary)[0], arch, tmp_path)
+        assemble(parse_image(compiled.binary)[0], arch)
 
 
 @pytest.mark.parametrize("name", QUICK)
@@ -110,7 +99,7 @@ def test_operators_assemble(arch: str, tmp_path: Path) -> None:
     for case in corpus.load(QUICK):
         corpus.build(case.model, tmp_path, f"cuda:{arch}", stand_in()[1])  # type: ignore[arg-type]
         for entry in entries(tmp_path / "model.vmfb"):
-            assemble(entry, arch, tmp_path)
+            assemble(entry, arch)
 
 
 @pytest.mark.slow
@@ -123,7 +112,7 @@ def test_models_assemble(name: str, dynamic: bool, arch: str, tmp_path: Path) ->
     zoo.export(name, path, dynamic=dynamic)
     module = iree_core.compile(path, target=f"cuda:{arch}")
     for entry in entries(module.path):
-        assemble(entry, arch, tmp_path)
+        assemble(entry, arch)
 
 
 @pytest.mark.slow
@@ -135,7 +124,7 @@ def test_a_decoder_assembles_and_runs(tmp_path: Path) -> None:
     zoo.export("llama", path, dynamic=True)
     module = iree_core.compile(path, target="cuda:sm_80")
     for entry in entries(module.path):
-        assemble(entry, "sm_80", tmp_path)
+        assemble(entry, "sm_80")
     inputs = zoo.ZOO["llama"].example({zoo.BATCH: 1, zoo.SEQ: 5})
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     (expected,) = session.run(None, inputs)

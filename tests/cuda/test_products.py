@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import ml_dtypes
 import numpy as np
 import onnx.parser
@@ -211,25 +209,25 @@ def test_warp_groups(
 @pytest.mark.parametrize("kind", DTYPES)
 @pytest.mark.parametrize("arch", ["sm_80", "sm_90", "sm_90a"])
 @pytest.mark.parametrize("feature", ["", ",+tf32"])
-def test_large_tiles_assemble(feature: str, arch: str, kind: str, tmp_path: Path) -> None:
+def test_large_tiles_assemble(feature: str, arch: str, kind: str) -> None:
     _, compiled = compile_dispatch(product(4096, 4096, 4096, kind, "b"), arch + feature)
     schedule = "warpgroup" if arch == "sm_90a" else "tensor"
     schedule = "shared" if kind == "f32" and not feature else schedule
     assert compiled.kernel.schedule == f"{schedule}-contraction"
     (entry,) = parse_image(compiled.binary)
     assert entry.workgroup == (384 if schedule == "warpgroup" else 256)
-    assemble(entry, arch, tmp_path)
+    assemble(entry, arch)
 
 
 @pytest.mark.parametrize("size", [1024, 4096])
 @pytest.mark.parametrize("kind,turned", [("f16", ""), ("bf16", "a"), ("f16", "ab"), ("f32", "b")])
-def test_warp_groups_assemble(kind: str, turned: str, size: int, tmp_path: Path) -> None:
+def test_warp_groups_assemble(kind: str, turned: str, size: int) -> None:
     """Both tile sizes; ``ptxas`` says where it cannot keep products under way."""
     _, compiled = compile_dispatch(product(size, size, size, kind, turned), "sm_90a,+tf32")
     assert compiled.kernel.schedule == "warpgroup-contraction"
     (entry,) = parse_image(compiled.binary)
     assert (b"m64n256" if size == 4096 else b"m64n128") in bytes(entry.code)
-    assemble(entry, "sm_90a", tmp_path)
+    assemble(entry, "sm_90a")
 
 
 @pytest.mark.parametrize(

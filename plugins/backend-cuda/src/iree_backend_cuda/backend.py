@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache, partial
 
+from iree_backend_cuda.assembler import assemble
 from iree_backend_cuda.image import FORMAT, MOST_SCALARS, Entry, pack_image, parse_image
 from iree_backend_cuda.kernel import CudaKernel
 from iree_backend_cuda.lower import lower_kernel
@@ -56,7 +57,7 @@ class CudaBackend(Backend):
         return self.compile_kernel(kernel, target)
 
     def compile_kernel(self, kernel: GpuKernel, target: Target) -> CompiledDispatch:
-        """Compile a scheduled kernel to PTX.
+        """Compile a scheduled kernel to PTX, and to a cubin if the target asks for it.
 
         Raises:
             CompileError: like :meth:`compile`.
@@ -67,18 +68,24 @@ class CudaBackend(Backend):
                 f"The dispatch has {kernel.scalars} run-time sizes; a kernel takes {MOST_SCALARS}."
             )
         ptx = lower_kernel(kernel, _context(), cuda)
+        code, listings = ptx.encode(), [("ptx", ptx.encode())]
+        details = kernel.details if isinstance(kernel, CudaKernel) else {}
+        if cuda.cubin:
+            cubin = assemble(ptx, cuda.name)
+            code, details = code + cubin, {**details, "ptx": len(code)}
+            listings.append(("cubin", cubin))
         entry = Entry(
             kernel.name,
-            ptx.encode(),
+            code,
             kernel.workgroup,
             kernel.scalars,
             kernel.results,
             kernel.scratch != const(0),
             kernel.sizes,
             (cuda.name,),
-            details=kernel.details if isinstance(kernel, CudaKernel) else {},
+            details=details,
         )
-        return CompiledDispatch(kernel, pack_image([entry]), kernel.name, (("ptx", ptx.encode()),))
+        return CompiledDispatch(kernel, pack_image([entry]), kernel.name, tuple(listings))
 
     def link(self, dispatches: Sequence[CompiledDispatch], target: Target) -> Executable:
         """Join kernels into one image."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import weakref
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -17,85 +16,44 @@ import numpy as np
 
 from iree_backend_cuda import cu
 from iree_backend_cuda.executable import CudaExecutable, Function
-from iree_backend_cuda.memory import CudaBuffer
-from iree_core.errors import DeviceError, ModuleFileError
-from iree_core.hal import CommandBuffer
-from iree_core.hal.commands import check_commands
-from iree_core.vm.program import Binding, CommandList, Copy, Dispatch, Fill, Operand
+from iree_backend_cuda.memory import CudaBuffer, Memory
+from iree_core.errors import DeviceError
+from iree_core.hal.parts import PartedBuffer
+from iree_core.hal.recording import Place, Recorder
+from iree_core.vm.program import CommandList
 
 if TYPE_CHECKING:
     from iree_backend_cuda.driver import CudaDevice
 
-# Kernels expect their buffers at multiples of this (iree_backend_cuda.lower).
-ALIGNMENT = 16
-_KEPT = 8
 _MOST_BLOCKS = (1 << 31) - 1
 Call = Callable[[int], object]
 
 
-class CudaCommandBuffer(CommandBuffer):
-    """A command list with its recordings."""
-
-    def __init__(
-        self, device: CudaDevice, commands: CommandList, executable: CudaExecutable | None
-    ) -> None:
-        """Check ``commands``.
-
-        Raises:
-            ModuleFileError: they refer to what does not exist.
-        """
-        self.slots, self.params = commands.slots, commands.params
-        self._device, self._commands = device, commands
-        self._functions = executable.functions if executable else []
-        self._recordings: OrderedDict[tuple, Recording] = OrderedDict()
-        check_commands(commands, [function.entry for function in self._functions])
-
-    def recording(self, buffers: Sequence[CudaBuffer], params: Sequence[int]) -> Recording:
-        """Return the recording for these operands.
-
-        Raises:
-            DeviceError: an operand is out of range, or out of memory.
-        """
-        key = (*((buffer.address, buffer.nbytes) for buffer in buffers), *params)
-        found = self._recordings.get(key)
-        if found is None:
-            found = Recording(self._device, self._commands, self._functions, buffers, params)
-            self._recordings[key] = found
-            if len(self._recordings) > _KEPT:
-                self._recordings.popitem(last=False)
-        else:
-            self._recordings.move_to_end(key)
-        return found
-
-
-class Recording:
+class Recording(Recorder[Memory]):
     """A command list for certain buffers and parameters."""
+
+    # What kernels expect of their buffers (iree_backend_cuda.lower).
+    alignment = 16
 
     def __init__(
         self,
         device: CudaDevice,
         commands: CommandList,
-        functions: Sequence[Function],
-        buffers: Sequence[CudaBuffer],
+        executable: CudaExecutable | None,
+        buffers: Sequence[PartedBuffer[Memory]],
         params: Sequence[int],
     ) -> None:
-        """Resolve every operand; raises DeviceError like :meth:`CudaCommandBuffer.recording`."""
-        self._device, self._functions, self._params = device, functions, params
-        self._buffers = buffers
-        self._owned: list[CudaBuffer] = []
+        """Resolve every operand; raises what :meth:`Recorder.record` does."""
+        self._functions: Sequence[Function] = executable.functions if executable else []
+        names = executable.entries if executable else ()
+        entries = [function.entry for function in self._functions]
+        super().__init__(device.description, names, entries, buffers, params)
+        self._device = device
         self._calls: list[Call] = []
         self._arguments: list[object] = []
         self._graph: int | None = None
         self._runs = 0
-        self._scratch = self._scratch_buffer(commands)
-        for command in commands.commands:
-            if isinstance(command, Dispatch):
-                self._dispatch(command)
-            elif isinstance(command, Copy):
-                self._copy(command)
-            else:
-                self._fill(command)
-        del self._buffers  # whoever submits keeps them
+        self.record(commands)
 
     def run(self, stream: int) -> None:
         """Hand the commands to ``stream``; the device's context is current."""
@@ -127,71 +85,28 @@ class Recording:
         assert executable.value is not None
         return executable.value
 
-    # Operands.
-
-    def _number(self, operand: Operand) -> int:
-        kind, number = operand
-        return self._params[number] if kind == "param" else number
-
-    def _place(self, binding: Binding, length: int) -> int:
-        """Return the address of a tensor."""
-        buffer, offset = self._buffers[binding.slot], self._number(binding.offset)
-        if offset < 0 or length < 0 or offset + length > buffer.nbytes:
-            raise DeviceError(
-                f"A command uses {length} bytes at offset {offset} of a buffer of "
-                f"{buffer.nbytes} bytes."
-            )
-        return buffer.address + offset
-
-    def _temporary(self, nbytes: int) -> CudaBuffer:
-        made = CudaBuffer(self._device, nbytes)
-        self._owned.append(made)
-        return made
-
-    def _scratch_buffer(self, commands: CommandList) -> CudaBuffer | None:
-        """Return private memory for the most demanding dispatch; they run one by one."""
-        sizes = [self._number(c.scratch) for c in commands.commands if isinstance(c, Dispatch)]
-        most = max(sizes, default=0)
-        return self._temporary(most) if most else None
-
     # Commands.
 
-    def _dispatch(self, command: Dispatch) -> None:
-        function = self._functions[command.entry]
-        entry = function.entry
-        scalars = [self._number(operand) for operand in command.scalars]
-        grid = self._number(command.grid)
-        if grid <= 0:
-            return
-        blocks = -(-grid // entry.workgroup)
+    def allocate(self, nbytes: int) -> CudaBuffer:
+        """Return fresh memory for this recording."""
+        return CudaBuffer(self._device.heap, nbytes)
+
+    def dispatch(
+        self, number: int, places: Sequence[Place[Memory]], scalars: Sequence[int], grid: int
+    ) -> None:
+        """Prepare a launch."""
+        function = self._functions[number]
+        blocks = -(-grid // function.entry.workgroup)
         if blocks > _MOST_BLOCKS:
             raise DeviceError(f"A dispatch of {blocks} blocks is too large for the device.")
-        addresses, copies_out = [], []
-        first_result = len(entry.bindings) - entry.results
-        for number, (binding, size) in enumerate(
-            zip(command.bindings, entry.bindings, strict=True)
-        ):
-            length = size.evaluate(scalars)
-            address = self._place(binding, length)
-            if address % ALIGNMENT:
-                copy = self._temporary(max(1, length)).address
-                self._copy_bytes(address, copy, length)
-                if number >= first_result:
-                    copies_out.append((copy, address, length))
-                address = copy
-            addresses.append(address)
-        numbers = [*addresses, *scalars]
-        if entry.scratch:
-            if self._scratch is None:
-                raise ModuleFileError("A kernel uses private memory that its dispatch has not.")
-            numbers.append(self._scratch.address)
+        addresses = [_address(place) for place in places]
+        tensors = len(function.entry.bindings)
+        numbers = [*addresses[:tensors], *scalars, *addresses[tensors:]]
         maps = [
             form.encode(self._device, addresses[form.binding], scalars)
             for form in function.launch.maps
         ]
         self._launch(function, blocks, numbers, maps)
-        for copied in copies_out:
-            self._copy_bytes(*copied)
 
     def _launch(
         self, function: Function, blocks: int, numbers: Sequence[int], maps: Sequence[ctypes.Array]
@@ -217,35 +132,30 @@ class Recording:
         function = getattr(device.api, name)
         self._calls.append(lambda stream: device.guarded(function, *arguments, stream))
 
-    def _copy(self, command: Copy) -> None:
-        length = self._number(command.length)
-        source, target = self._place(command.source, length), self._place(command.target, length)
-        self._copy_bytes(source, target, length)
+    def copy(self, source: Place[Memory], target: Place[Memory]) -> None:
+        """Prepare a copy."""
+        self._add("MemcpyDtoDAsync_v2", _address(target), _address(source), source.nbytes)
 
-    def _copy_bytes(self, source: int, target: int, length: int) -> None:
-        if length:
-            self._add("MemcpyDtoDAsync_v2", target, source, length)
-
-    def _fill(self, command: Fill) -> None:
-        length, pattern = self._number(command.length), command.pattern
-        target = self._place(command.target, length)
-        while len(pattern) > 1 and pattern[: len(pattern) // 2] == pattern[len(pattern) // 2 :]:
-            pattern = pattern[: len(pattern) // 2]
-        size = len(pattern)
+    def fill(self, target: Place[Memory], pattern: bytes) -> None:
+        """Prepare a fill, or a copy of repeated bytes where CUDA has no such fill."""
+        address, length, size = _address(target), target.nbytes, len(pattern)
         number = int.from_bytes(pattern, "little")
-        if not length:
-            return
-        if length % size or target % min(size, 4):
+        if length % size or address % min(size, 4):
             data = np.frombuffer(pattern * (-(-length // size)), np.uint8)[:length]
-            source = self._temporary(length)
+            source = self.allocate(length)
             source.write(0, data)
-            self._copy_bytes(source.address, target, length)
+            self.owned.append(source)
+            self.copy(Place(source.memory, 0, length), target)
         elif size == 8:
             for half in range(2):
                 word = number >> 32 * half & 0xFFFFFFFF
-                self._add("MemsetD2D32Async", target + 4 * half, 8, word, 1, length // 8)
+                self._add("MemsetD2D32Async", address + 4 * half, 8, word, 1, length // 8)
         else:
-            self._add(f"MemsetD{8 * size}Async", target, number, length // size)
+            self._add(f"MemsetD{8 * size}Async", address, number, length // size)
+
+
+def _address(place: Place[Memory]) -> int:
+    return place.memory.address + place.offset
 
 
 def _destroy(device: CudaDevice, graph: int) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from iree_core.errors import DeviceError
 
 SUCCESS, INVALID_VALUE, OUT_OF_MEMORY, NO_DEVICE = 0, 1, 2, 100
+INVALID_IMAGE, NO_BINARY = 200, 209
 INVALID_PTX, UNSUPPORTED_PTX, NOT_READY = 218, 222, 600
 # After these the context, and with it the device in this process, is of no use any more.
 _STICKY = frozenset({214, 220, 226, 700, 702, 710, 714, 715, 716, 717, 718, 719})

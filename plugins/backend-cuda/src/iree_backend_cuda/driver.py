@@ -10,23 +10,25 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from iree_backend_cuda import cu
-from iree_backend_cuda.commands import CudaCommandBuffer
+from iree_backend_cuda.commands import Recording
 from iree_backend_cuda.devices import PhysicalDevice, physical_devices
 from iree_backend_cuda.executable import CudaExecutable
 from iree_backend_cuda.image import FORMAT, misfit
 from iree_backend_cuda.memory import CudaAllocator, CudaBuffer, Heap, Staging
 from iree_backend_cuda.sync import CudaSemaphore, Event, make_event
 from iree_core import hal
-from iree_core.errors import DeviceError, ModuleFileError, UsageError
+from iree_core.errors import DeviceError, ModuleFileError
+from iree_core.hal.parts import PartedBuffer
+from iree_core.hal.queue import QueueDevice, choose, device_options
+from iree_core.hal.recording import RecordedCommands
 from iree_core.vm.program import CommandList
 
-_TIMEOUT = 600.0
 
-
-class CudaDevice(hal.Device):
+class CudaDevice(QueueDevice):
     """One CUDA device: a stream for kernels and one for transfers.
 
     Attributes:
@@ -34,8 +36,6 @@ class CudaDevice(hal.Device):
         stream: the stream of kernels.
         capture_stream: a stream that only records graphs.
         heap, staging: its memory and the way there.
-        timeout: seconds after which work counts as hung.
-        error: why it cannot be used any more.
     """
 
     def __init__(self, physical: PhysicalDevice, timeout: float) -> None:
@@ -46,10 +46,8 @@ class CudaDevice(hal.Device):
         """
         if physical.unusable is not None:
             raise DeviceError(f"The device {physical.name} is unusable: {physical.unusable}.")
-        self.name = "cuda"
-        self.description = f"{physical.name} (sm_{physical.arch})"
-        self.api, self.physical, self.timeout = cu.api(), physical, timeout
-        self.error: DeviceError | None = None
+        super().__init__("cuda", f"{physical.name} (sm_{physical.arch})", timeout)
+        self.api, self.physical = cu.api(), physical
         self._lock = threading.RLock()
         self._events: list[int] = []
         self._uploads: list[tuple[Event, CudaBuffer]] = []
@@ -67,7 +65,7 @@ class CudaDevice(hal.Device):
         self.capture_stream = self.create_stream_handle()
         self.heap = Heap(self)
         self.staging = Staging(self)
-        self.allocator = CudaAllocator(self)
+        self.allocator = CudaAllocator(self.heap)
 
     @contextmanager
     def current(self) -> Iterator[None]:
@@ -78,13 +76,6 @@ class CudaDevice(hal.Device):
         finally:
             before = ctypes.c_void_p()
             self.guarded(self.api.CtxPopCurrent_v2, cu.pointer(before))
-
-    # What can go wrong with the whole device.
-
-    def fail(self, error: DeviceError) -> DeviceError:
-        """Make everything on this device raise ``error`` from now on."""
-        self.error = self.error or error
-        return self.error
 
     def guarded(self, function: Any, *arguments: Any) -> int:
         """Call a function of the API; a lost device stays lost."""
@@ -113,10 +104,16 @@ class CudaDevice(hal.Device):
             raise ModuleFileError(f"The executable does not run here: {reason}.")
         return CudaExecutable(self, data, entries)
 
-    def record(self, commands: CommandList, executable: hal.Executable | None) -> CudaCommandBuffer:
+    def record(
+        self, commands: CommandList, executable: hal.Executable | None
+    ) -> RecordedCommands[Recording]:
         """Check ``commands``; they are recorded when their operands are known."""
         assert executable is None or isinstance(executable, CudaExecutable)
-        return CudaCommandBuffer(self, commands, executable)
+        return RecordedCommands(
+            commands,
+            [function.entry for function in executable.functions] if executable else [],
+            partial(Recording, self, commands, executable),
+        )
 
     def create_semaphore(self, initial: int = 0) -> CudaSemaphore:
         """Return a timeline semaphore."""
@@ -132,17 +129,8 @@ class CudaDevice(hal.Device):
         signal: Sequence[hal.Timepoint] = (),
     ) -> None:
         """Hand the work to the stream, now or when the last of ``wait`` is on its way."""
-        if self.error is not None:
-            raise self.error
-        if len(buffers) != commands.slots or len(params) != commands.params:
-            raise DeviceError(
-                f"The command buffer takes {commands.slots} buffers and {commands.params} "
-                f"parameters, not {len(buffers)} and {len(params)}."
-            )
-        assert isinstance(commands, CudaCommandBuffer)
-        own = [buffer for buffer in buffers if self.allocator.owns(buffer)]
-        if len(own) != len(buffers):
-            raise DeviceError(f"A buffer is not in the memory of {self.description}.")
+        own = self.own_operands(commands, buffers, params)
+        assert isinstance(commands, RecordedCommands)
         signals = [(s, v) for s, v in signal if isinstance(s, CudaSemaphore) and s.device is self]
         if len(signals) != len(signal):
             raise DeviceError("A submission signals a semaphore of another device.")
@@ -150,12 +138,12 @@ class CudaDevice(hal.Device):
             if not isinstance(semaphore, CudaSemaphore):
                 semaphore.wait(value)  # another kind of device: the host waits for it
         waits = [(s, v) for s, v in wait if isinstance(s, CudaSemaphore)]
-        _Submission(self, commands, own, tuple(params), waits, signals).start()  # type: ignore[arg-type]
+        _Submission(self, commands, own, tuple(params), waits, signals).start()
 
     def execute(
         self,
-        commands: CudaCommandBuffer,
-        buffers: Sequence[CudaBuffer],
+        commands: RecordedCommands[Recording],
+        buffers: Sequence[PartedBuffer],
         params: Sequence[int],
         waits: Sequence[Event],
         signals: Sequence[tuple[CudaSemaphore, int]],
@@ -218,8 +206,8 @@ class _Submission:
     def __init__(
         self,
         device: CudaDevice,
-        commands: CudaCommandBuffer,
-        buffers: Sequence[CudaBuffer],
+        commands: RecordedCommands[Recording],
+        buffers: Sequence[PartedBuffer],
         params: tuple[int, ...],
         waits: Sequence[tuple[CudaSemaphore, int]],
         signals: Sequence[tuple[CudaSemaphore, int]],
@@ -281,40 +269,5 @@ class CudaDriver(hal.Driver):
 
     def create_device(self, path: str = "", options: Mapping[str, str] | None = None) -> CudaDevice:
         """Open a device by its number; the first usable one by default."""
-        options = dict(options or {})
-        timeout = _seconds(options.pop("timeout", None))
-        if options:
-            raise UsageError(
-                f"cuda has no option {', '.join(options)}.", hint="It knows: timeout=SECONDS."
-            )
-        return CudaDevice(_choose(path), timeout)
-
-
-def _seconds(text: str | None) -> float:
-    if text is None:
-        return _TIMEOUT
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not seconds > 0:
-        raise UsageError(f"timeout is a number of seconds, not {text!r}.")
-    return seconds
-
-
-def _choose(path: str) -> PhysicalDevice:
-    devices = physical_devices()
-    if path in ("", "default"):
-        usable = [device for device in devices if device.unusable is None]
-        if usable:
-            return usable[0]
-        reasons = "; ".join(f"{device.name}: {device.unusable}" for device in devices)
-        raise DeviceError(
-            f"No CUDA device of this machine is usable ({reasons or 'there is none'})."
-        )
-    if not path.isdecimal() or int(path) >= len(devices):
-        raise DeviceError(
-            f"There is no CUDA device {path!r}; this machine has {len(devices)}.",
-            hint="`iree devices` lists them.",
-        )
-    return devices[int(path)]
+        timeout, _ = device_options(self.name, options)
+        return CudaDevice(choose(physical_devices(), path, "CUDA"), timeout)

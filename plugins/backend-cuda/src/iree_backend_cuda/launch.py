@@ -1,13 +1,15 @@
-"""What a launch passes besides buffers and sizes: shared memory and tensor maps.
+"""What the driver reads of an entry: its code, and what a launch passes besides buffers and sizes.
 
 An entry's ``details`` are::
 
-    {"shared": 65536, "maps": [{"binding": 0, "type": "f16",
+    {"ptx": 1234, "shared": 65536, "maps": [{"binding": 0, "type": "f16",
                                 "sizes": [["const", 64], ["scalar", 0]], "box": [64, 128]}]}
 
-``shared`` is the bytes of shared memory to ask for. Every map becomes one more parameter of 128
-bytes: the dense tensor in buffer ``binding``, its sizes innermost first, copied in boxes whose
-lines of 128 bytes are swizzled. Source: CUDA driver API, "Tensor Map Object Management".
+The first ``ptx`` bytes of an entry's code are PTX and the rest machine code, for the class that
+the entry needs; without it everything is PTX. ``shared`` is the bytes of shared memory to ask
+for. Every map becomes one more parameter of 128 bytes: the dense tensor in buffer ``binding``, its
+sizes innermost first, copied in boxes whose lines of 128 bytes are swizzled. Source: CUDA driver
+API, "Tensor Map Object Management".
 """
 
 from __future__ import annotations
@@ -76,15 +78,18 @@ class TensorMap:
 
 @dataclass(frozen=True)
 class Launch:
-    """What a launch of an entry passes.
+    """What an entry runs, and what its launch passes.
 
     Attributes:
         shared: bytes of shared memory to ask for.
         maps: tensor maps, in the order of the parameters.
+        ptx, cubin: its code; cubin is empty where there is none.
     """
 
     shared: int
     maps: tuple[TensorMap, ...]
+    ptx: bytes
+    cubin: bytes
 
 
 def read_launch(entry: Entry) -> Launch:
@@ -94,10 +99,14 @@ def read_launch(entry: Entry) -> Launch:
         ModuleFileError: that is damaged.
     """
     shared, maps = entry.details.get("shared", 0), entry.details.get("maps", [])
+    size, code = entry.details.get("ptx", len(entry.code)), bytes(entry.code)
     try:
         if not isinstance(shared, int) or not 0 <= shared <= _MOST_SHARED:
             raise ValueError("shared memory of a size out of range")
-        return Launch(shared, tuple(_read_map(entry, one) for one in maps))
+        if not isinstance(size, int) or not 0 < size <= len(code):
+            raise ValueError("code of a size out of range")
+        forms = tuple(_read_map(entry, one) for one in maps)
+        return Launch(shared, forms, code[:size], code[size:])
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ModuleFileError(
             f"The CUDA executable image is damaged: a launch cannot be read ({error})."

@@ -1,4 +1,4 @@
-"""Memory of a CUDA device: allocations that are kept for reuse, and transfers through staging.
+"""Memory of a CUDA device, and transfers through staging.
 
 Transfers have a stream of their own, so that they overlap with kernels. An upload returns when
 the host's data has been read; work that is submitted later waits for it on the device.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import threading
-import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,98 +16,59 @@ from numpy.typing import NDArray
 
 from iree_backend_cuda import cu
 from iree_backend_cuda.sync import Event
-from iree_core.errors import DeviceError, InvocationError
-from iree_core.hal import Allocator, Buffer, dlpack
+from iree_core.errors import InvocationError
+from iree_core.hal import Region, dlpack, heap
 from iree_core.hal.host import address_of
+from iree_core.hal.parts import Part, PartedAllocator, PartedBuffer, Piece
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from iree_backend_cuda.driver import CudaDevice
 
-_LEAST = 256
 _MOST_IDLE = 1 << 30
 _STAGE_BYTES = 4 << 20
 DLPACK_CUDA = 2  # kDLCUDA
 
 
-@dataclass(frozen=True)
-class Memory:
-    """One allocation: its device address and its size in bytes."""
+@dataclass
+class Memory(heap.Memory):
+    """One allocation.
+
+    Attributes:
+        address: on the device.
+        owner: whose memory it is, where it is another library's.
+    """
 
     address: int
-    capacity: int
+    owner: Any = None
 
 
-class Heap:
-    """Allocates and keeps the memory of one device."""
+class Heap(heap.Heap[Memory]):
+    """The memory of one device."""
+
+    device: CudaDevice
 
     def __init__(self, device: CudaDevice) -> None:
-        self._device = device
-        self._idle: dict[int, list[Memory]] = {}
-        self._idle_bytes = 0
-        # Buffers are given back by finalizers, which may run inside any allocation.
-        self._lock = threading.RLock()
+        super().__init__(device, mapped=False, most_idle=_MOST_IDLE)
 
-    def take(self, nbytes: int) -> Memory:
-        """Return memory of at least ``nbytes``, idle or fresh.
-
-        Raises:
-            DeviceError: the device has not that much.
-        """
-        capacity = _rounded(nbytes)
-        with self._lock:
-            idle = self._idle.get(capacity)
-            if idle:
-                self._idle_bytes -= capacity
-                return idle.pop()
+    def create(self, capacity: int, mapped: bool) -> Memory | None:
+        """Return fresh memory; None if there is not that much."""
+        address = ctypes.c_uint64()
         try:
-            return self._create(capacity)
+            with self.device.current():
+                self.device.guarded(self.device.api.MemAlloc_v2, cu.pointer(address), capacity)
         except cu.CudaError as error:
             if error.result != cu.OUT_OF_MEMORY:
                 raise
-        self.trim()
-        try:
-            return self._create(capacity)
-        except cu.CudaError as error:
-            raise DeviceError(
-                f"Out of memory on {self._device.description}: {nbytes} bytes cannot be allocated.",
-                hint="Use a smaller batch, or a device with more memory.",
-            ) from error
+            return None
+        return Memory(capacity, mapped, address.value)
 
-    def give_back(self, memory: Memory) -> None:
-        """Keep memory that nothing uses any more for the next to ask."""
-        with self._lock:
-            if self._idle_bytes + memory.capacity <= _MOST_IDLE:
-                self._idle.setdefault(memory.capacity, []).append(memory)
-                self._idle_bytes += memory.capacity
-                return
-        self._destroy(memory)
-
-    def trim(self) -> None:
-        """Free all idle memory."""
-        self._device.collect()
-        with self._lock:
-            idle, self._idle, self._idle_bytes = self._idle, {}, 0
-        for memories in idle.values():
-            for memory in memories:
-                self._destroy(memory)
-
-    def _create(self, capacity: int) -> Memory:
-        address = ctypes.c_uint64()
-        with self._device.current():
-            self._device.guarded(self._device.api.MemAlloc_v2, cu.pointer(address), capacity)
-        return Memory(address.value, capacity)
-
-    def _destroy(self, memory: Memory) -> None:
-        if self._device.error is None:
-            with self._device.current():
-                self._device.guarded(self._device.api.MemFree_v2, memory.address)
-
-
-def _rounded(nbytes: int) -> int:
-    """Return the capacity for a size: few enough distinct ones that idle memory is reused."""
-    size = max(nbytes, _LEAST)
-    step = max(_LEAST, 1 << max(0, size.bit_length() - 4))
-    return -(-size // step) * step
+    def destroy(self, memory: Memory) -> None:
+        """Free memory that nothing uses."""
+        if self.device.error is None:
+            with self.device.current():
+                self.device.guarded(self.device.api.MemFree_v2, memory.address)
 
 
 class Staging:
@@ -172,90 +132,71 @@ class Staging:
                     ctypes.memmove(address_of(part), block, part.nbytes)
 
 
-class CudaBuffer(Buffer):
-    """A buffer of a CUDA device.
+class CudaBuffer(PartedBuffer[Memory]):
+    """A buffer of a CUDA device."""
 
-    Attributes:
-        address: of its first byte.
-    """
+    __slots__ = ()
 
-    __slots__ = ("__weakref__", "_device", "_owner", "address")
+    heap: Heap
 
     def __init__(
         self,
-        device: CudaDevice,
+        heap: Heap,
         nbytes: int,
         *,
         exclusive: bool = True,
-        foreign: tuple[int, Any] | None = None,
+        regions: Sequence[Region] | None = None,
+        foreign: Memory | None = None,
     ) -> None:
-        """Allocate, or refer to the memory of another library: its address and its owner."""
-        self._device, self.nbytes, self.exclusive = device, nbytes, exclusive
-        if foreign is not None:
-            self.address, self._owner = foreign
-            return
-        memory = device.heap.take(nbytes)
-        self.address, self._owner = memory.address, memory
-        weakref.finalize(self, device.heap.give_back, memory).atexit = False
+        """Allocate, or refer to the memory of another library."""
+        if foreign is None:
+            super().__init__(heap, nbytes, exclusive=exclusive, regions=regions)
+        else:
+            self.heap, self.nbytes, self.exclusive = heap, nbytes, exclusive
+            self.parts, self.regions = [Part(0, nbytes, foreign)], []
+        # Kernels see addresses only, so memory that is allocated anew at one is the same.
+        self.key = (nbytes, *(part.memory.address for part in self.parts))
 
-    def _check(self, offset: int, length: int) -> None:
-        if offset < 0 or length < 0 or offset + length > self.nbytes:
-            raise DeviceError(
-                f"{length} bytes at offset {offset} reach past the end of a buffer of "
-                f"{self.nbytes} bytes."
-            )
+    @property
+    def address(self) -> int:
+        """The address of its first byte."""
+        return self.memory.address
 
-    def read(self, offset: int, length: int) -> NDArray[np.uint8]:
-        """Return a copy of a range."""
-        self._check(offset, length)
-        result = np.empty(length, np.uint8)
-        if length:
-            self._device.staging.download(self.address + offset, result)
-        return result
+    def download(self, piece: Piece[Memory], target: NDArray[np.uint8]) -> None:
+        """Copy from the device to ``target``."""
+        self.heap.device.staging.download(piece.memory.address + piece.offset, target)
 
-    def write(self, offset: int, data: NDArray[np.uint8]) -> None:
-        """Overwrite a range; work that is submitted later sees it."""
-        self._check(offset, data.nbytes)
-        if data.nbytes:
-            done = self._device.staging.upload(self.address + offset, data)
-            self._device.order_after(done, self)
+    def upload(self, piece: Piece[Memory], source: NDArray[np.uint8]) -> None:
+        """Copy ``source`` to the device; work that is submitted later sees it."""
+        device = self.heap.device
+        done = device.staging.upload(piece.memory.address + piece.offset, source)
+        device.order_after(done, self)
 
     def dlpack_place(self) -> tuple[tuple[int, int], int] | None:
         """Return the DLPack device and the address."""
-        return (DLPACK_CUDA, self._device.physical.handle), self.address
+        if len(self.parts) > 1:
+            return None
+        return (DLPACK_CUDA, self.heap.device.physical.handle), self.address
 
 
-class CudaAllocator(Allocator):
+class CudaAllocator(PartedAllocator[Memory]):
     """Allocates on one CUDA device."""
 
-    def __init__(self, device: CudaDevice) -> None:
-        self._device = device
+    heap: Heap
 
-    def allocate(self, nbytes: int) -> CudaBuffer:
-        """Return a fresh buffer."""
-        if nbytes < 0:
-            raise DeviceError(f"A buffer of {nbytes} bytes was asked for.")
-        return CudaBuffer(self._device, nbytes)
-
-    def import_host(self, data: NDArray[np.uint8]) -> CudaBuffer:
-        """Return a buffer with a copy of ``data``."""
-        buffer = CudaBuffer(self._device, data.nbytes, exclusive=False)
-        buffer.write(0, data)
-        return buffer
+    def __init__(self, heap: Heap) -> None:
+        super().__init__(heap, CudaBuffer)
 
     def import_tensor(self, source: Any) -> tuple[CudaBuffer, str, tuple[int, ...]] | None:
         """Return the memory of a tensor of another library that is on this device."""
+        device = self.heap.device
         place = tuple(int(part) for part in source.__dlpack_device__())
-        if place != (DLPACK_CUDA, self._device.physical.handle):
+        if place != (DLPACK_CUDA, device.physical.handle):
             return None
         # The other library lets the stream wait for what it still has to do.
-        tensor = dlpack.take(source, stream=self._device.stream)
+        tensor = dlpack.take(source, stream=device.stream)
         if not tensor.is_dense:
             raise InvocationError("The tensor is not contiguous.", hint="Copy it first.")
-        foreign = (tensor.address, tensor)
-        buffer = CudaBuffer(self._device, tensor.nbytes, exclusive=False, foreign=foreign)
+        foreign = Memory(tensor.nbytes, False, tensor.address, tensor)
+        buffer = CudaBuffer(self.heap, tensor.nbytes, exclusive=False, foreign=foreign)
         return buffer, tensor.dtype, tensor.shape
-
-    def owns(self, buffer: Buffer) -> bool:
-        """Tell whether ``buffer`` is memory of this device."""
-        return isinstance(buffer, CudaBuffer) and buffer._device is self._device

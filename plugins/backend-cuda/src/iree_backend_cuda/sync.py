@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from iree_backend_cuda import cu
 from iree_core.errors import DeviceError
-from iree_core.hal import Semaphore
+from iree_core.hal.queue import QueueSemaphore
 
 if TYPE_CHECKING:
     from iree_backend_cuda.driver import CudaDevice
@@ -63,39 +63,28 @@ class Event:
         return True
 
 
-class CudaSemaphore(Semaphore):
+class CudaSemaphore(QueueSemaphore):
     """A timeline semaphore that streams of one device, and the host, signal."""
 
+    device: CudaDevice
+
     def __init__(self, device: CudaDevice, initial: int) -> None:
-        self.device = device
+        super().__init__(device)
         self._value = initial
         self._promised: list[tuple[int, Event]] = []
         self._callbacks: list[tuple[int, Callable[[], None]]] = []
-        self._error: DeviceError | None = None
         self._changed = threading.Condition(threading.RLock())
 
-    def check(self) -> None:
-        """Raise the error that the semaphore was failed with, or that its device has."""
-        error = self._error or self.device.error
-        if error is not None:
-            raise error
-
-    def query(self) -> int:
+    def payload(self) -> int:
         """Return the current payload."""
-        self.check()
         with self._changed:
             while self._promised and self._promised[0][1].reached():
                 self._value = self._promised.pop(0)[0]
             return self._value
 
-    def signal(self, value: int) -> None:
+    def set_payload(self, value: int) -> None:
         """Raise the payload from the host."""
         with self._changed:
-            if self._error is not None:
-                return
-            current = self.query()
-            if value <= current:
-                raise DeviceError(f"A semaphore at {current} cannot be signalled to {value}.")
             self._value = value
             self._promised = [point for point in self._promised if point[0] > value]
         self._notify(value)
@@ -148,37 +137,15 @@ class CudaSemaphore(Semaphore):
                 pass  # the callback asks again and meets the error
         callback()
 
-    def wait(self, value: int, timeout: float | None = None) -> bool:
-        """Block until the payload reaches ``value``."""
-        limit = self.device.timeout if timeout is None else timeout
-        end = time.monotonic() + limit
-        while True:
-            left = max(0.0, end - time.monotonic())
-            with self._changed:
-                self.check()
-                try:
-                    event = self.event(value)
-                except LookupError:
-                    # In steps, so that a failure from elsewhere is noticed.
-                    self._changed.wait(min(left, 0.5))
-                    event = None
-                    if left > 0:
-                        continue
-                else:
-                    if event is None:
-                        self.device.collect()
-                        return True
-            if event is not None and event.wait(left):
-                continue
-            break
-        if timeout is not None:
-            return False
-        raise self.device.fail(
-            DeviceError(
-                f"{self.device.description} did not finish its work in {limit:g} s.",
-                hint="Open the device with a larger ?timeout=SECONDS if the work takes that long.",
-            )
-        )
+    def wait_for(self, value: int, seconds: float) -> bool:
+        """Block until the payload reaches ``value``, or something is promised that does."""
+        with self._changed:
+            try:
+                event = self.event(value)
+            except LookupError:
+                self._changed.wait(seconds)
+                return False
+        return event is None or (event.wait(seconds) and self.payload() >= value)
 
 
 def make_event(device: CudaDevice) -> int:

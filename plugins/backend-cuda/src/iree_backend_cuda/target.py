@@ -4,7 +4,9 @@ A target is written ``cuda`` (that of this machine's first device, sm_80 where t
 ``cuda:sm_90``. PTX for one capability runs on every later one; the driver compiles it for the
 device at hand when a module is loaded. ``cuda:sm_90a`` is for devices of capability 9.0 only, and
 uses what only these have. ``cuda:sm_80,+tf32`` lets products of f32 round their
-factors to 10 bits of mantissa, which tensor cores multiply several times as fast.
+factors to 10 bits of mantissa, which tensor cores multiply several times as fast. With ``+cubin``
+a module holds machine code for the capability besides the PTX; the canonical text names the
+version of NVIDIA's assembler that made it (``+cubin=12.9.86``).
 """
 
 from __future__ import annotations
@@ -67,11 +69,13 @@ class CudaTarget:
         arch: ten times the compute capability: 80 for 8.0.
         tf32: products of f32 may be rounded to tf32.
         specific: what only devices of exactly this capability have may be used.
+        cubin: version of the assembler that makes machine code besides PTX; empty for PTX alone.
     """
 
     arch: int
     tf32: bool = False
     specific: bool = False
+    cubin: str = ""
 
     @property
     def name(self) -> str:
@@ -81,7 +85,9 @@ class CudaTarget:
     @property
     def spec(self) -> str:
         """The canonical text."""
-        return f"{self.name},+tf32" if self.tf32 else self.name
+        features = ["+tf32"] if self.tf32 else []
+        features += [f"+cubin={self.cubin}"] if self.cubin else []
+        return ",".join([self.name, *features])
 
     @property
     def device_class(self) -> DeviceClass:
@@ -128,15 +134,31 @@ def parse_target(options: str) -> CudaTarget:
         )
     specific = name.endswith("a")
     arch = int(name.removeprefix("sm_").removesuffix("a"))
+    tf32, cubin = False, ""
     for feature in features:
-        if feature not in ("+tf32", "-tf32"):
+        word, _, version = feature[1:].partition("=")
+        if feature[:1] not in ("+", "-") or word not in ("tf32", "cubin"):
             raise UsageError(
-                f"The CUDA target has no feature {feature!r}.", hint="It knows +tf32 and -tf32."
+                f"The CUDA target has no feature {feature!r}.",
+                hint="It knows +tf32, +cubin and the same with -.",
             )
-    tf32 = bool(features) and features[-1] == "+tf32"
+        if word == "tf32":
+            tf32 = feature[0] == "+"
+        else:
+            cubin = _assembler(version) if feature[0] == "+" else ""
     if tf32 and arch < TENSOR_ARCH:
         raise UsageError(f"sm_{arch} has no tf32.", hint="sm_80 and later do.")
-    return CudaTarget(arch, tf32, specific)
+    return CudaTarget(arch, tf32, specific, cubin)
+
+
+def _assembler(version: str) -> str:
+    """Return the version of the assembler here, which is to be ``version`` if that is given."""
+    from iree_backend_cuda.assembler import find_assembler
+
+    _, found = find_assembler()
+    if version not in ("", found):
+        raise UsageError(f"The ptxas of this machine is {found}, not {version}.")
+    return found
 
 
 def _names() -> list[str]:
