@@ -41,6 +41,25 @@ def test_dispatches_share_names_and_constants() -> None:
         np.testing.assert_allclose(found, function(x), rtol=1e-6)
 
 
+@pytest.mark.parametrize("width", [8, 16, 32])
+def test_tables_that_end_in_zero_are_no_strings(width: int) -> None:
+    # LLVM puts them into sections of strings, whose characters must stay together.
+    text = f"""
+    memref.global "private" constant @table : memref<6xi{width}> = dense<[1, 2, 1, 2, 2, 0]>
+    func.func @kernel(%o: memref<?xi{width}>, %begin: index, %end: index) {{
+      %c1 = arith.constant 1 : index
+      %table = memref.get_global @table : memref<6xi{width}>
+      scf.for %i = %begin to %end step %c1 {{
+        %v = memref.load %table[%i] : memref<6xi{width}>
+        memref.store %v, %o[%i] : memref<?xi{width}>
+      }}
+      return
+    }}"""
+    found = np.full(6, 9, f"i{width // 8}")
+    run_text(text, [found], work=(0, 6))
+    np.testing.assert_array_equal(found, [1, 2, 1, 2, 2, 0])
+
+
 def test_no_dispatch_at_all() -> None:
     executable = BACKEND.link([], BACKEND.resolve(""))
     assert executable.entries == ()

@@ -14,7 +14,7 @@ from iree_core.errors import CompileError
 
 MACHINES = {62: "x86_64", 183: "aarch64", 243: "riscv64"}
 
-SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR, SHF_MERGE = 1, 2, 4, 16
+SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR, SHF_MERGE, SHF_STRINGS = 1, 2, 4, 16, 32
 _SHT_SYMTAB, _SHT_RELA, _SHT_NOBITS = 2, 4, 8
 _SHN_UNDEF, _SHN_ABS, _SHN_COMMON = 0, 0xFFF1, 0xFFF2
 
@@ -110,7 +110,9 @@ def parse_object(data: bytes) -> ObjectFile:
             name=_string(strings, h[0]),
             flags=h[2],
             align=max(1, h[8]),
-            entry_size=h[9] if h[2] & SHF_MERGE else 0,
+            # Of strings, which end in zero, the size is one character's. LLVM takes tables of
+            # integers that happen to end so for strings.
+            entry_size=h[9] if h[2] & (SHF_MERGE | SHF_STRINGS) == SHF_MERGE else 0,
             data=content(h),
             relocations=relocations.get(index, ()),
         )
