@@ -139,7 +139,7 @@ class QueueSemaphore(Semaphore):
             if reached:
                 self.device.collect()
                 return True
-            if left <= _STEP:
+            if not left:
                 break
         if timeout is not None:
             return False
