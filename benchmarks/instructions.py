@@ -18,7 +18,6 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
 import ml_dtypes
@@ -27,12 +26,11 @@ import onnx
 from onnx import helper, numpy_helper
 
 from iree_backend_llvm.backend import LlvmCpuBackend
-from iree_backend_llvm.lower import lower_kernel
 from iree_backend_llvm.target import cpu_model, parse_target
 from iree_core.codegen import build_kernel, llvmir
 from iree_core.compile_worker import import_model, run_phases
 from iree_core.compiler_service import CompileRequest
-from iree_core.ir import func, ir, make_context
+from iree_core.ir import func
 from iree_core.passes.state import CompilationState, CompileOptions
 from iree_core.phases import selected
 from iree_core.plugins import installed
@@ -273,11 +271,6 @@ def _access(name: str, operands: str, x86: bool) -> str:
     return "store" if re.search(r"\)(\s*\{%k\d\})?$", operands) else "load"
 
 
-@cache
-def _context() -> ir.Context:
-    return make_context()
-
-
 def dispatches(model: onnx.ModelProto, target: str) -> Iterator[str]:
     """Yield the text of each different dispatch that ``model`` becomes for ``llvm-cpu:target``."""
     backend, plugins = LlvmCpuBackend(), installed()
@@ -308,10 +301,10 @@ def assembly(dispatch: str, target: str) -> str:
     Raises:
         NotScheduled: no schedule takes it.
     """
-    cpu = parse_target(target)
-    machine, shape = cpu.machine(), cpu_model(cpu)
+    cpu, backend = parse_target(target), LlvmCpuBackend()
+    machine = cpu.machine()
     machine.set_asm_verbosity(True)
-    text = lower_kernel(build_kernel(dispatch, shape), _context(), shape)
+    text = backend.lower(build_kernel(dispatch, cpu_model(cpu)), backend.resolve(target))
     return llvmir.emit_assembly(text, machine, abi=cpu.abi)
 
 

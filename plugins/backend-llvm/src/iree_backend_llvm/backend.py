@@ -9,7 +9,13 @@ from functools import cache
 from iree_backend_llvm.image import pack_image
 from iree_backend_llvm.link import link
 from iree_backend_llvm.lower import lower_kernel
-from iree_backend_llvm.target import cpu_model, has_half_conversions, image_features, parse_target
+from iree_backend_llvm.target import (
+    cpu_model,
+    has_half_conversions,
+    has_scaling,
+    image_features,
+    parse_target,
+)
 from iree_core.codegen import NotScheduled, build_kernel, general, llvmir
 from iree_core.codegen.kernel import CompiledDispatch, Kernel
 from iree_core.errors import UsageError
@@ -50,12 +56,21 @@ class LlvmCpuBackend(Backend):
             CompileError: LLVM or a lowering refuses it.
         """
         cpu = parse_target(target.spec)
-        halves = has_half_conversions(cpu)
-        text = lower_kernel(kernel, _context(), cpu_model(cpu), halves=halves)
+        text = self.lower(kernel, target)
         binary = llvmir.emit_object(
             text, cpu.machine(), abi=cpu.abi, vectorize=kernel.schedule == "general"
         )
         return CompiledDispatch(kernel, binary, kernel.name)
+
+    def lower(self, kernel: Kernel, target: Target) -> str:
+        """Return a kernel as LLVM IR.
+
+        Raises:
+            CompileError: a lowering refuses it.
+        """
+        cpu = parse_target(target.spec)
+        halves, scales = has_half_conversions(cpu), has_scaling(cpu)
+        return lower_kernel(kernel, _context(), cpu_model(cpu), halves=halves, scales=scales)
 
     def link(self, dispatches: Sequence[CompiledDispatch], target: Target) -> Executable:
         """Link object files into one image.

@@ -11,7 +11,7 @@ LLVM inlines the one into the other and then knows what the pointers' attributes
 
 from __future__ import annotations
 
-from iree_backend_llvm import dots, math_expand
+from iree_backend_llvm import dots, math_expand, scaling
 from iree_core.codegen.kernel import CpuModel, Kernel
 from iree_core.codegen.llvm_dialect import (
     TO_LLVM,
@@ -29,7 +29,12 @@ _SUFFIX = "$body"
 
 
 def lower_kernel(
-    kernel: Kernel, context: ir.Context, target: CpuModel, *, halves: bool = True
+    kernel: Kernel,
+    context: ir.Context,
+    target: CpuModel,
+    *,
+    halves: bool = True,
+    scales: bool = False,
 ) -> str:
     """Return the LLVM IR text of ``kernel`` with an entry function named ``kernel.name``.
 
@@ -38,6 +43,7 @@ def lower_kernel(
         context: where to.
         target: the processor.
         halves: it has instructions that convert between f16 and f32.
+        scales: it has the instruction of :mod:`iree_backend_llvm.scaling`.
 
     Raises:
         CompileError: the kernel uses operations that have no lowering, naming them.
@@ -51,14 +57,14 @@ def lower_kernel(
         try:
             if "complex." in kernel.module:
                 run_pipeline(module, "builtin.module(convert-complex-to-standard)", verify=False)
-            math_expand.expand(module, kernel.module, fma=target.fma, halves=halves)
+            math_expand.expand(module, kernel.module, fma=target.fma, halves=halves, scaling=scales)
             run_pipeline(module, f"builtin.module({','.join(TO_LLVM)})", verify=False)
         except ir.MLIRError as error:
             raise CompileError(f"Lowering {kernel.name} failed: {error}") from error
         require_llvm_only(module, kernel.name, "CPU")
         _set_attributes(module, kernel.name, target)
         text = dots.define(llvm.translate_module_to_llvmir(module.operation), target)
-    return fix_literals(text) + _entry(kernel, arguments)
+    return fix_literals(scaling.define(text)) + _entry(kernel, arguments)
 
 
 def _set_attributes(module: ir.Module, name: str, target: CpuModel) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from iree_backend_llvm import scaling
 from iree_core.codegen.arithmetic import small_floats
 from iree_core.codegen.arithmetic.functions import BINARY, PERIODIC, REDUCTION_LIMIT, UNARY
 from iree_core.codegen.arithmetic.numeric import Num, element_of, shaped_like
@@ -32,7 +33,7 @@ _EMULATED = (
 )
 
 
-def expand(module: ir.Module, text: str, *, fma: bool, halves: bool) -> None:
+def expand(module: ir.Module, text: str, *, fma: bool, halves: bool, scaling: bool = False) -> None:
     """Expand mathematical operations and conversions of small floats in ``module``.
 
     Args:
@@ -40,8 +41,9 @@ def expand(module: ir.Module, text: str, *, fma: bool, halves: bool) -> None:
         text: what the module was parsed from (to see quickly what does not occur).
         fma: the target has fused multiply-add instructions.
         halves: the target converts f16 to f32 and back.
+        scaling: the target has the instruction of :mod:`iree_backend_llvm.scaling`.
     """
-    library = _Library(module, fma)
+    library = _Library(module, fma, scaling)
     if any(name in text for name in _SMALL):
         _widen_math(module)
         run_pipeline(
@@ -60,6 +62,7 @@ class _Library:
 
     module: ir.Module
     fma: bool
+    scaling: bool
 
     def __post_init__(self) -> None:
         self._made: set[str] = set()
@@ -88,7 +91,11 @@ class _Library:
             function = func.FuncOp(symbol, (kinds, [result]), visibility="private")
         block = function.add_entry_block()
         with ir.InsertionPoint(block):
-            func.ReturnOp([build(*(Num(a, self.fma) for a in block.arguments)).value])
+            func.ReturnOp([build(*map(self._number, block.arguments)).value])
+
+    def _number(self, value: ir.Value) -> Num:
+        scale = scaling.emit if self.scaling and scaling.applies(value.type) else None
+        return Num(value, self.fma, scale)
 
     def _call_rows(
         self, name: str, operands: list[ir.Value], result: ir.VectorType, build: Callable[..., Num]
@@ -226,7 +233,7 @@ def _periodic(name: str, x: Num) -> Num:
         scf.YieldOp([_lane_by_lane(name, x.value)])
     with ir.InsertionPoint(branch.else_block):
         scf.YieldOp([UNARY[name](x).value])
-    return Num(branch.results[0], x.fma)
+    return Num(branch.results[0], x.fma, x.scale)
 
 
 def _lane_by_lane(name: str, x: ir.Value) -> ir.Value:

@@ -281,6 +281,11 @@ def has_half_conversions(target: CpuTarget) -> bool:
     return not _CALL.search(_probe_bodies(target)["half"])
 
 
+def has_scaling(target: CpuTarget) -> bool:
+    """Return whether AVX-512's ``vscalefps`` is there for all lengths of vectors."""
+    return {"avx512f", "avx512vl"} <= set(image_features(target))
+
+
 @cache
 def _probe_bodies(target: CpuTarget) -> dict[str, str]:
     assembly = llvmir.emit_assembly(_PROBE, target.machine(), abi=target.abi)

@@ -6,7 +6,7 @@ number stands for a constant of that type.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from iree_core.ir import arith, ir, math
@@ -47,11 +47,20 @@ def constant(kind: ir.Type, number: float | int) -> ir.Value:
 class Num:
     """A number, or a vector of numbers; comparisons give an ``i1`` number.
 
-    ``fma`` says whether the target has fused multiply-add instructions.
+    Attributes:
+        value: the MLIR value.
+        fma: the target has fused multiply-add instructions.
+        scale: emits x * 2^n in one instruction for x and a whole n in floating point, right for
+            every n; None where the target has none for values of this type.
     """
 
     value: ir.Value
     fma: bool = True
+    scale: Callable[[ir.Value, ir.Value], ir.Value] | None = None
+
+    def _with(self, value: ir.Value) -> Num:
+        """Return another value of the same target."""
+        return Num(value, self.fma, self.scale)
 
     # Types.
 
@@ -72,7 +81,7 @@ class Num:
 
     def like(self, number: float | int) -> Num:
         """Return a constant of the same type."""
-        return Num(constant(self.kind, number), self.fma)
+        return self._with(constant(self.kind, number))
 
     def _other(self, other: Num | float | int) -> ir.Value:
         return other.value if isinstance(other, Num) else self.like(other).value
@@ -80,7 +89,7 @@ class Num:
     def _op(self, floats: type | None, ints: type | None, other: Num | float | int) -> Num:
         operation = floats if self.is_float else ints
         assert operation is not None
-        return Num(operation(self.value, self._other(other)).result, self.fma)
+        return self._with(operation(self.value, self._other(other)).result)
 
     # Arithmetic.
 
@@ -106,29 +115,34 @@ class Num:
         return self.like(other) / self
 
     def __neg__(self) -> Num:
-        return Num(arith.NegFOp(self.value).result, self.fma)
+        return self._with(arith.NegFOp(self.value).result)
 
     def __abs__(self) -> Num:
-        return Num(math.AbsFOp(self.value).result, self.fma)
+        return self._with(math.AbsFOp(self.value).result)
 
     def times_plus(self, factor: Num | float, addend: Num | float) -> Num:
         """Return ``self * factor + addend``, rounded once where the target can."""
         if not self.fma:
             return self * factor + addend
         operands = (self.value, self._other(factor), self._other(addend))
-        return Num(math.FmaOp(*operands).result, self.fma)
+        return self._with(math.FmaOp(*operands).result)
 
     def sqrt(self) -> Num:
         """Return the correctly rounded square root."""
-        return Num(math.SqrtOp(self.value).result, self.fma)
+        return self._with(math.SqrtOp(self.value).result)
 
     def copysign(self, sign: Num) -> Num:
         """Return ``self`` with the sign bit of ``sign``."""
-        return Num(math.CopySignOp(self.value, sign.value).result, self.fma)
+        return self._with(math.CopySignOp(self.value, sign.value).result)
 
     def floor(self) -> Num:
         """Return the largest whole number that is not greater."""
-        return Num(math.FloorOp(self.value).result, self.fma)
+        return self._with(math.FloorOp(self.value).result)
+
+    def times_power_of_two(self, exponent: Num) -> Num:
+        """Return ``self * 2^exponent`` for a whole exponent, where ``scale`` is there."""
+        assert self.scale is not None
+        return self._with(self.scale(self.value, exponent.value))
 
     # Bits.
 
@@ -155,7 +169,7 @@ class Num:
     def bits(self) -> Num:
         """Return a float's representation as an integer."""
         kind = shaped_like(self.kind, ir.IntegerType.get_signless(self.element.width))
-        return Num(arith.BitcastOp(kind, self.value).result, self.fma)
+        return self._with(arith.BitcastOp(kind, self.value).result)
 
     def as_float(self) -> Num:
         """Return the IEEE float with these bits."""
@@ -164,7 +178,7 @@ class Num:
     def bitcast(self, element: ir.Type) -> Num:
         """Return the same bits as another type of the same width."""
         kind = shaped_like(self.kind, element)
-        return Num(arith.BitcastOp(kind, self.value).result, self.fma)
+        return self._with(arith.BitcastOp(kind, self.value).result)
 
     # Conversions.
 
@@ -177,22 +191,22 @@ class Num:
             operation = arith.ExtFOp if element.width > width else arith.TruncFOp
         else:
             operation = arith.ExtSIOp if element.width > width else arith.TruncIOp
-        return Num(operation(kind, self.value).result, self.fma)
+        return self._with(operation(kind, self.value).result)
 
     def extend_zero(self, element: ir.Type) -> Num:
         """Convert an unsigned integer to a wider one."""
         kind = shaped_like(self.kind, element)
-        return Num(arith.ExtUIOp(kind, self.value).result, self.fma)
+        return self._with(arith.ExtUIOp(kind, self.value).result)
 
     def int_to_float(self, element: ir.Type) -> Num:
         """Convert a signed integer to a float."""
         kind = shaped_like(self.kind, element)
-        return Num(arith.SIToFPOp(kind, self.value).result, self.fma)
+        return self._with(arith.SIToFPOp(kind, self.value).result)
 
     def to_int(self, width: int) -> Num:
         """Convert a float that is in range to a signed integer, towards zero."""
         kind = shaped_like(self.kind, ir.IntegerType.get_signless(width))
-        return Num(arith.FPToSIOp(kind, self.value).result, self.fma)
+        return self._with(arith.FPToSIOp(kind, self.value).result)
 
     # Comparisons; false where a float operand is not a number, except for ne.
 
@@ -200,9 +214,9 @@ class Num:
         right = self._other(other)
         if self.is_float:
             predicate = getattr(arith.CmpFPredicate, floats)
-            return Num(arith.CmpFOp(predicate, self.value, right).result, self.fma)
+            return self._with(arith.CmpFOp(predicate, self.value, right).result)
         predicate = getattr(arith.CmpIPredicate, ints)
-        return Num(arith.CmpIOp(predicate, self.value, right).result, self.fma)
+        return self._with(arith.CmpIOp(predicate, self.value, right).result)
 
     def __lt__(self, other: Num | float | int) -> Num:
         return self._compare("OLT", "slt", other)
@@ -243,7 +257,7 @@ def select(condition: Num, then: Num, otherwise: Num | float | int) -> Num:
     """Return ``then`` in the lanes where the condition holds, else ``otherwise``."""
     if not isinstance(otherwise, Num):
         otherwise = then.like(otherwise)
-    return Num(arith.SelectOp(condition.value, then.value, otherwise.value).result, then.fma)
+    return then._with(arith.SelectOp(condition.value, then.value, otherwise.value).result)
 
 
 def polynomial(x: Num, coefficients: Sequence[float]) -> Num:

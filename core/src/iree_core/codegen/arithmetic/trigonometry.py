@@ -35,7 +35,7 @@ def large_circular(name: str, x: Num, small: Callable[[Num], Num], limit: float)
         scf.YieldOp([_large(name, x, small).value])
     with ir.InsertionPoint(branch.else_block):
         scf.YieldOp([small(x).value])
-    return Num(branch.results[0], x.fma)
+    return Num(branch.results[0], x.fma, x.scale)
 
 
 def _large(name: str, x: Num, small: Callable[[Num], Num]) -> Num:
