@@ -61,7 +61,11 @@ def pools(x: torch.Tensor) -> list[Any]:
 def factorisations(a: torch.Tensor) -> list[Any]:
     values, vectors = torch.linalg.eigh(a)
     left, singular, right = torch.linalg.svd(a, full_matrices=False)
+    indefinite = a - 2 * torch.eye(3).flip(0)
+    factors, pivots = torch.linalg.ldl_factor(indefinite)
     return [
+        factors, pivots, torch.linalg.ldl_solve(factors, pivots, a),
+        torch.linalg.eigvals(torch.cat([a, a.flip(-1).cumsum(-1)])),
         *torch.linalg.lu_factor(a), *torch.linalg.qr(a), torch.linalg.inv(a),
         torch.linalg.solve(a, a[..., 0]), torch.linalg.det(a), *torch.linalg.slogdet(a),
         values, (vectors * values.unsqueeze(-2)) @ vectors.mT,
@@ -84,12 +88,31 @@ def transforms(x: torch.Tensor) -> list[Any]:
     return [found.real, found.imag, found.abs(), torch.fft.irfft2(torch.fft.rfft2(image), (2, 3))]
 
 
-SLOW = (factorisations, special, transforms)
+def resampled(x: torch.Tensor) -> list[Any]:
+    image = x.reshape(1, 2, 4, 5)
+    volume, grid = x.reshape(1, 2, 2, 2, 5), x.reshape(-1)[:36].reshape(1, 2, 2, 3, 3) / 12
+    return [
+        torch.nn.functional.interpolate(image, (3, 2), mode="bilinear", antialias=True),
+        torch.nn.functional.interpolate(image, (2, 7), mode="bicubic", antialias=True),
+        torch.nn.functional.grid_sample(volume, grid, "bilinear", "reflection", True),
+        torch.nn.functional.grid_sample(volume, grid, "nearest", "zeros", False),
+    ]  # fmt: skip
+
+
+def counted(x: torch.Tensor) -> list[Any]:
+    return [
+        *torch.histogram(x, 7, density=True), *torch.histogram(x, torch.tensor([1.0, 2.5, 9.0])),
+        torch.segment_reduce(x, "mean", lengths=torch.tensor([3, 0, 37]), unsafe=True),
+        torch.special.gammainc(x.flip(0), x), torch.special.gammaincc(x, x),
+    ]  # fmt: skip
+
+
+SLOW = (resampled, counted, factorisations, special, transforms)
 CASES = [
     pytest.param(function, x, marks=[pytest.mark.slow] if function in SLOW else [])
     for function, x in (
         (selections, X), (writes, X), (comparisons, X), (pools, X), (factorisations, SQUARE),
-        (special, POSITIVE), (transforms, X),
+        (special, POSITIVE), (transforms, X), (resampled, POSITIVE), (counted, POSITIVE),
     )
 ]  # fmt: skip
 
