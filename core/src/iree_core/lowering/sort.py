@@ -33,6 +33,8 @@ NanOrder = Literal["first", "last"]
 
 # Above this many, the first k elements are taken from the sorted row.
 _MAX_INSERTION_K = 128
+# Elements that are compared with the last of the first k at a time.
+_BLOCK = 64
 
 
 def ordering(element: ElementType, *, descending: bool = False, nan: NanOrder = "last") -> Before:
@@ -205,7 +207,11 @@ def _select(
     before: Before,
     position: ElementType,
 ) -> list[ir.Value]:
-    """Keep the first k elements met so far in order, inserting each that belongs there."""
+    """Keep the first k elements met so far in order, inserting each that belongs there.
+
+    Few do once k are kept, so blocks are first looked through for any, which takes no branches
+    and is done in vectors.
+    """
 
     def visit(i: ir.Value, kept: list[ir.Value]) -> Values:
         new = [load(source, i), _to_position(i, position)]
@@ -216,7 +222,18 @@ def _select(
         better = before(new, [load(t, last) for t in kept])
         return branch(arith.ori(room, better), lambda: _insert(new, kept, size, k, before), kept)
 
-    return for_loop(0, length, into, visit)
+    def block(low: ir.Value, kept: list[ir.Value]) -> Values:
+        high = index.minimum(index.add(low, _BLOCK), length)
+        last = [load(t, k - 1) for t in kept]
+
+        def look(i: ir.Value, found: list[ir.Value]) -> Values:
+            return [arith.ori(found[0], before([load(source, i), _to_position(i, position)], last))]
+
+        start = index.compare(arith.CmpIPredicate.slt, low, k)
+        (found,) = for_loop(low, high, [start], look)
+        return branch(found, lambda: for_loop(low, high, kept, visit), kept)
+
+    return for_loop(0, length, into, block, step=_BLOCK)
 
 
 def _insert(new: Values, kept: list[ir.Value], size: Dim, k: int, before: Before) -> list[ir.Value]:
