@@ -12,11 +12,12 @@ import onnx
 
 from iree_core.ir import func, ir
 from iree_core.lowering.tensors import Tensor
+from iree_core.lowering.values import Value
 from iree_core.passes.state import Note
 from iree_frontend_onnx.elements import to_onnx
 from iree_frontend_onnx.registry import Node, Unsupported
 from iree_frontend_onnx.torch_mlir_route import lower_one_node
-from iree_frontend_onnx.values import AnyValue, Value
+from iree_frontend_onnx.values import AnyValue
 
 _STATIC_ONLY = frozenset({"TfIdfVectorizer"})
 """What torch-mlir gets wrong without a word where a size is dynamic."""

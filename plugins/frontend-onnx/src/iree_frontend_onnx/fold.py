@@ -15,9 +15,9 @@ import onnx
 from numpy.typing import NDArray
 
 from iree_core.lowering.element import ElementType, from_numpy
+from iree_core.lowering.values import Constant, Value
 from iree_frontend_onnx.elements import from_onnx, to_onnx
 from iree_frontend_onnx.registry import Node
-from iree_frontend_onnx.values import Constant, Value
 
 EAGER_LIMIT = 1 << 16
 """Nodes reading and writing at most this many elements are evaluated while importing."""

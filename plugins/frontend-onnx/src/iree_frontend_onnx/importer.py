@@ -18,6 +18,7 @@ from iree_core.lowering import index, tensors
 from iree_core.lowering.element import ElementType
 from iree_core.lowering.index import Dim
 from iree_core.lowering.tensors import DYNAMIC, Tensor
+from iree_core.lowering.values import ConstantPool, Value
 from iree_core.params import ParameterStore
 from iree_core.passes.state import Note
 from iree_frontend_onnx import registry
@@ -25,7 +26,7 @@ from iree_frontend_onnx.elements import from_onnx
 from iree_frontend_onnx.fold import fold
 from iree_frontend_onnx.model import Model
 from iree_frontend_onnx.registry import Node, Outputs, Unsupported
-from iree_frontend_onnx.values import AnyValue, ConstantPool, Optional_, Sequence_, Value
+from iree_frontend_onnx.values import AnyValue, Optional_, Sequence_
 
 OnnxDims = tuple["int | str | None", ...] | None
 
@@ -336,7 +337,7 @@ def sparse_value(proto: onnx.SparseTensorProto) -> Value:
     """Return a sparse constant as a dense one."""
     import numpy as np
 
-    from iree_frontend_onnx.values import array_constant
+    from iree_core.lowering.values import array_constant
 
     values = onnx.numpy_helper.to_array(proto.values)
     places = onnx.numpy_helper.to_array(proto.indices)

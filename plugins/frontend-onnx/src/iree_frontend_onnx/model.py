@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from iree_core.errors import ImportModelError
 from iree_core.lowering.element import ElementType
+from iree_core.lowering.values import INLINE_LIMIT, Constant
 from iree_core.params import ParameterStore
 from iree_frontend_onnx.elements import from_onnx
 from iree_frontend_onnx.in_place import read_without_weights
-from iree_frontend_onnx.values import INLINE_LIMIT, Constant
 
 
 class Model:

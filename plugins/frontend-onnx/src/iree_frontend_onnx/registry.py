@@ -38,8 +38,9 @@ from numpy.typing import NDArray
 from iree_core.lowering.element import ElementType
 from iree_core.lowering.index import Dim
 from iree_core.lowering.tensors import Tensor
+from iree_core.lowering.values import Constant, Value
 from iree_frontend_onnx.elements import from_onnx
-from iree_frontend_onnx.values import AnyValue, Constant, Optional_, Sequence_, Value
+from iree_frontend_onnx.values import AnyValue, Optional_, Sequence_
 
 if TYPE_CHECKING:
     from iree_frontend_onnx.importer import GraphImporter

@@ -7,8 +7,9 @@ from iree_core.lowering import scalars, small_float
 from iree_core.lowering.element import F32, I64, ElementType
 from iree_core.lowering.structured import elementwise
 from iree_core.lowering.tensors import Tensor
+from iree_core.lowering.values import Value
 from iree_frontend_onnx.registry import Node, lowering
-from iree_frontend_onnx.values import AnyValue, Value
+from iree_frontend_onnx.values import AnyValue
 
 
 @lowering("Identity")

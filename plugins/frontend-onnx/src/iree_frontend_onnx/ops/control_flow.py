@@ -13,8 +13,9 @@ from iree_core.lowering import index, tensors
 from iree_core.lowering.element import BOOL, I64
 from iree_core.lowering.index import Dim
 from iree_core.lowering.tensors import DYNAMIC, Tensor
+from iree_core.lowering.values import Value, array_constant
 from iree_frontend_onnx.registry import Node, lowering
-from iree_frontend_onnx.values import AnyValue, Sequence_, Value, array_constant
+from iree_frontend_onnx.values import AnyValue, Sequence_
 
 Body = Callable[[ir.Value, Value, list[Value]], tuple[Value | None, list[Value], list[Value]]]
 

@@ -11,8 +11,8 @@ from iree_core.lowering.element import BOOL, F32, F64, ElementType
 from iree_core.lowering.index import Dim
 from iree_core.lowering.structured import elementwise
 from iree_core.lowering.tensors import Tensor
+from iree_core.lowering.values import Value
 from iree_frontend_onnx.registry import Node, lowering
-from iree_frontend_onnx.values import Value
 
 Unary = Callable[[ir.Value, ElementType], ir.Value]
 

@@ -15,9 +15,9 @@ from iree_core.lowering.element import BOOL, F32, F64, I32, I64, ElementType
 from iree_core.lowering.index import Dim
 from iree_core.lowering.structured import computed, elementwise, loop_index
 from iree_core.lowering.tensors import Tensor
+from iree_core.lowering.values import Constant, Value, array_constant
 from iree_frontend_onnx.model import constant_from_proto
 from iree_frontend_onnx.registry import Node, lowering
-from iree_frontend_onnx.values import Constant, Value, array_constant
 
 
 @lowering("Constant")
@@ -27,7 +27,7 @@ def constant(node: Node) -> Value:
     if "value" in node.attributes:
         proto = node.attributes["value"].t
         made = constant_from_proto(proto, node.importer.pool.parameters, node.importer.folder)
-        return Value(constant=Constant(name, made.shape, made.element, made.read, made.key))
+        return Value(constant=Constant(name, made.shape, made.element, made.read, key=made.key))
     for attribute, dtype in (
         ("value_float", np.float32), ("value_floats", np.float32),
         ("value_int", np.int64), ("value_ints", np.int64),

@@ -11,10 +11,10 @@ from iree_core.lowering import index, scalars, tensors
 from iree_core.lowering.element import F32, ElementType
 from iree_core.lowering.structured import convert, elementwise, loop_index
 from iree_core.lowering.tensors import Tensor
+from iree_core.lowering.values import Value
 from iree_frontend_onnx.ops.elementwise import number
 from iree_frontend_onnx.ops.reduce import extremum, mean, total
 from iree_frontend_onnx.registry import Node, lowering
-from iree_frontend_onnx.values import Value
 
 
 def softmax(x: Tensor, axis: int, *, may_be_empty: bool = False) -> Tensor:

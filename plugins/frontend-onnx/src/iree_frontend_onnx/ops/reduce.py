@@ -10,9 +10,9 @@ from iree_core.lowering.element import I64, ElementType
 from iree_core.lowering.index import Dim
 from iree_core.lowering.structured import affine_map, elementwise, generic, loop_index, reduce
 from iree_core.lowering.tensors import Tensor
+from iree_core.lowering.values import Value
 from iree_frontend_onnx.ops.axes import chosen, given_axes, static_axes, without
 from iree_frontend_onnx.registry import Node, lowering
-from iree_frontend_onnx.values import Value
 
 Scalar1 = Callable[[ir.Value, ElementType], ir.Value]
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from iree_core.lowering import index, tensors
 from iree_core.lowering.index import Dim
+from iree_core.lowering.values import Value
 from iree_frontend_onnx.registry import Node, lowering
-from iree_frontend_onnx.values import AnyValue, Optional_, Sequence_, Value
+from iree_frontend_onnx.values import AnyValue, Optional_, Sequence_
 
 
 @lowering("SequenceEmpty")
@@ -130,7 +131,7 @@ def optional_has_element(node: Node) -> Value:
     """Whether there is a value."""
     import numpy as np
 
-    from iree_frontend_onnx.values import array_constant
+    from iree_core.lowering.values import array_constant
 
     given = node.inputs[0] if node.inputs else None
     present = given.value is not None if isinstance(given, Optional_) else given is not None

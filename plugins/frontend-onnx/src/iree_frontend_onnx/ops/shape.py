@@ -9,9 +9,9 @@ from iree_core.lowering import index, scalars, tensors
 from iree_core.lowering.index import Dim
 from iree_core.lowering.structured import broadcast_dims, broadcast_to, loop_index
 from iree_core.lowering.tensors import Tensor
+from iree_core.lowering.values import ITEMS_LIMIT, Value
 from iree_frontend_onnx.ops.axes import given_axes, static_axes, with_ones, without
 from iree_frontend_onnx.registry import Node, lowering
-from iree_frontend_onnx.values import ITEMS_LIMIT, Value
 
 
 @lowering("Shape")

@@ -12,9 +12,9 @@ from iree_core.lowering import index, tensors
 from iree_core.lowering.index import Dim
 from iree_core.lowering.structured import computed, loop_index
 from iree_core.lowering.tensors import Tensor
+from iree_core.lowering.values import Value
 from iree_frontend_onnx.ops.axes import static_axes
 from iree_frontend_onnx.registry import Node, lowering
-from iree_frontend_onnx.values import Value
 
 
 @lowering("Split")

@@ -17,19 +17,14 @@ from iree_core.ir import func, ir
 from iree_core.lowering import index, tensors
 from iree_core.lowering.element import I4, ElementType
 from iree_core.lowering.tensors import DYNAMIC, Tensor
+from iree_core.lowering.values import Constant, ConstantPool, Value
 from iree_core.params import ParameterStore
 from iree_frontend_tf.tflite import registry
 from iree_frontend_tf.tflite.file import Graph, Model, Signature, TensorInfo
 from iree_frontend_tf.tflite.registry import Node, Unsupported
 from iree_frontend_tf.tflite.sparse import densify
 from iree_frontend_tf.tflite.state import Variables
-from iree_frontend_tf.tflite.values import (
-    AnyValue,
-    Constant,
-    ConstantPool,
-    Resource,
-    Value,
-)
+from iree_frontend_tf.tflite.values import AnyValue, Resource
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,9 @@ from numpy.typing import NDArray
 from iree_core.lowering.element import ElementType
 from iree_core.lowering.index import Dim
 from iree_core.lowering.tensors import Tensor
+from iree_core.lowering.values import Constant, Value
 from iree_frontend_tf.tflite.file import OperatorInfo, Quantization, TensorInfo
-from iree_frontend_tf.tflite.values import AnyValue, Constant, Resource, Value
+from iree_frontend_tf.tflite.values import AnyValue, Resource
 
 if TYPE_CHECKING:
     from iree_frontend_tf.tflite.importer import GraphImporter

@@ -15,9 +15,9 @@ from iree_core.ir import ir
 from iree_core.lowering import tensors
 from iree_core.lowering.element import ElementType
 from iree_core.lowering.tensors import Tensor
+from iree_core.lowering.values import Constant, register
 from iree_core.params import ParameterStore
 from iree_frontend_tf.tflite.file import TensorInfo
-from iree_frontend_tf.tflite.values import Constant, register
 
 
 class Variables:

@@ -8,10 +8,10 @@ from iree_core.lowering.element import F16, F32, F64, ElementType
 from iree_core.lowering.scalars import constant
 from iree_core.lowering.structured import convert, elementwise
 from iree_core.lowering.tensors import Tensor
+from iree_core.lowering.values import Constant, Value
 from iree_frontend_tf.tflite.ops import quantized_elementwise as quantized
 from iree_frontend_tf.tflite.ops.common import tracked
 from iree_frontend_tf.tflite.registry import Node, lowering
-from iree_frontend_tf.tflite.values import Constant, Value
 
 
 @lowering("CAST")

@@ -11,8 +11,8 @@ from iree_core.lowering.element import I8, I16, U8, ElementType
 from iree_core.lowering.index import Dim
 from iree_core.lowering.structured import elementwise
 from iree_core.lowering.tensors import Tensor
+from iree_core.lowering.values import Value
 from iree_frontend_tf.tflite.registry import Node
-from iree_frontend_tf.tflite.values import Value
 
 NONE, RELU, RELU_N1_TO_1, RELU6, TANH, SIGN_BIT = range(6)
 RANGES: dict[int, tuple[float, float]] = {

@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 from iree_core.ir import arith, ir, scf, tensor
 from iree_core.lowering import index, scalars, tensors
 from iree_core.lowering.tensors import DYNAMIC, Tensor
+from iree_core.lowering.values import Value
 from iree_frontend_tf.tflite.initial import variable_name
 from iree_frontend_tf.tflite.registry import Node, lowering
-from iree_frontend_tf.tflite.values import AnyValue, Resource, Value
+from iree_frontend_tf.tflite.values import AnyValue, Resource
 
 
 def _common(first: Sequence[int], second: Sequence[int]) -> list[int]:

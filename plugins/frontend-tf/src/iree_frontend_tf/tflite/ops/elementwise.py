@@ -13,6 +13,7 @@ from iree_core.lowering.index import Dim
 from iree_core.lowering.scalars import constant
 from iree_core.lowering.structured import elementwise
 from iree_core.lowering.tensors import Tensor, fill
+from iree_core.lowering.values import Value
 from iree_frontend_tf.tflite.ops import quantized_elementwise as quantized
 from iree_frontend_tf.tflite.ops.common import (
     activate_scalar,
@@ -23,7 +24,6 @@ from iree_frontend_tf.tflite.ops.common import (
 )
 from iree_frontend_tf.tflite.ops.tables import lookup
 from iree_frontend_tf.tflite.registry import Lowering, Node, lowering
-from iree_frontend_tf.tflite.values import Value
 
 Unary = Callable[[ir.Value, ElementType], ir.Value]
 Binary = Callable[[ir.Value, ir.Value, ElementType], ir.Value]

@@ -9,8 +9,8 @@ from iree_core.lowering import index, scalars, scatter, tensors
 from iree_core.lowering.index import Dim
 from iree_core.lowering.structured import affine_map, generic, loop_index
 from iree_core.lowering.tensors import Tensor
+from iree_core.lowering.values import Value
 from iree_frontend_tf.tflite.registry import Node, lowering
-from iree_frontend_tf.tflite.values import Value
 
 
 def position_of(scalar: ir.Value, size: Dim) -> ir.Value:

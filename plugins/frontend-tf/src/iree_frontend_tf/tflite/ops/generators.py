@@ -10,8 +10,8 @@ from iree_core.lowering.scalars import constant
 from iree_core.lowering.scan import cumulative
 from iree_core.lowering.structured import computed
 from iree_core.lowering.tensors import Tensor
+from iree_core.lowering.values import Value
 from iree_frontend_tf.tflite.registry import Node, lowering
-from iree_frontend_tf.tflite.values import Value
 
 
 def _scalar(node: Node, position: int) -> ir.Value:
@@ -43,7 +43,7 @@ def range_(node: Node) -> Tensor | Value:
         else:
             count = max(0, int(np.ceil(np.abs((limit - start) / delta))))
             made = (start + delta * np.arange(count).astype(e.numpy)).astype(e.numpy)
-        from iree_frontend_tf.tflite.values import Constant
+        from iree_core.lowering.values import Constant
 
         name = f"{node.output().name}.range"
         return Value(constant=Constant(name, made.shape, e, lambda: made))

@@ -16,6 +16,7 @@ from iree_core.lowering.structured import (
     reduce,
 )
 from iree_core.lowering.tensors import Tensor
+from iree_core.lowering.values import Value
 from iree_core.lowering.window import Window, reduce_window
 from iree_frontend_tf.tflite.fixed_point import (
     emit_saturate,
@@ -26,7 +27,6 @@ from iree_frontend_tf.tflite.fixed_point import (
 from iree_frontend_tf.tflite.ops.common import is_quantized
 from iree_frontend_tf.tflite.ops.quantized_elementwise import rescaled
 from iree_frontend_tf.tflite.registry import Node, lowering
-from iree_frontend_tf.tflite.values import Value
 
 
 def _axes(node: Node, rank: int) -> list[int]:

@@ -9,10 +9,10 @@ from iree_core.lowering import index, tensors
 from iree_core.lowering.index import Dim
 from iree_core.lowering.structured import broadcast_dims, broadcast_to, computed
 from iree_core.lowering.tensors import Tensor
+from iree_core.lowering.values import Constant, Value
 from iree_frontend_tf.tflite.ops import quantized_elementwise as quantized
 from iree_frontend_tf.tflite.ops.common import activate, is_quantized
 from iree_frontend_tf.tflite.registry import Node, lowering
-from iree_frontend_tf.tflite.values import Constant, Value
 
 
 @lowering("SHAPE")

@@ -10,9 +10,9 @@ from iree_core.lowering import index, tensors
 from iree_core.lowering.index import Dim
 from iree_core.lowering.structured import computed
 from iree_core.lowering.tensors import Tensor
+from iree_core.lowering.values import Value
 from iree_frontend_tf.tflite.ops.common import is_quantized
 from iree_frontend_tf.tflite.registry import Node, lowering
-from iree_frontend_tf.tflite.values import Value
 
 
 @lowering("SLICE")
