@@ -20,7 +20,7 @@ import json
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 from iree_core.errors import ModuleFileError
 from iree_core.expr import Expr
@@ -29,7 +29,6 @@ HEADER = struct.Struct("<8sIIQQ")  # magic, version, bytes of JSON, code offset,
 _OPERATORS = ("const", "scalar", "add", "mul", "ceildiv", "min", "max")
 _DEEPEST = 64
 _LARGEST_WORKGROUP = 1024
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -159,28 +158,6 @@ class ImageFormat:
             tuple(_number(size) for size in one["element_bytes"]),
             dict(one.get("details", {})),
         )
-
-
-def load_entries(
-    kernels: Sequence[Entry], entries: Sequence[tuple[str, int]], make: Callable[[str, Entry], _T]
-) -> list[_T]:
-    """Return what ``make`` makes of the kernel of each of ``entries``, equal kernels once.
-
-    Args:
-        kernels: of an image.
-        entries: names of entry points, and the numbers of their kernels.
-        make: takes the name and the kernel.
-
-    Raises:
-        ModuleFileError: an entry point names a kernel that does not exist.
-    """
-    if any(not 0 <= number < len(kernels) for _, number in entries):
-        raise ModuleFileError("The module names a kernel that is not in its image.")
-    made: dict[int, _T] = {}
-    for name, number in entries:
-        if number not in made:
-            made[number] = make(name, kernels[number])
-    return [made[number] for _, number in entries]
 
 
 def _number(value: object) -> int:

@@ -8,6 +8,7 @@ buffers are divided anywhere; a tensor across a border is moved by whoever recor
 from __future__ import annotations
 
 import weakref
+from abc import abstractmethod
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -178,18 +179,53 @@ class PartedBuffer(Buffer, Generic[M]):
                 whole = data[part.start : part.start + part.nbytes]
                 self.upload(Piece(part.start, part.nbytes, part.memory, 0), whole)
 
+    @abstractmethod
     def download(self, piece: Piece[M], target: NDArray[np.uint8]) -> None:
         """Copy from the device to ``target``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def upload(self, piece: Piece[M], source: NDArray[np.uint8]) -> None:
         """Copy ``source`` to the device."""
-        raise NotImplementedError
 
 
 def _give_back(heap: Heap[M], parts: list[Part[M]]) -> None:
     for part in parts:
         heap.give_back(part.memory)
+
+
+class MappedBuffer(PartedBuffer[M]):
+    """A buffer whose memory the host may see."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def mapped(self, piece: Piece[M]) -> NDArray[np.uint8] | None:
+        """Return the bytes themselves where the host sees them; the array keeps the buffer."""
+
+    @abstractmethod
+    def transfer(self, piece: Piece[M], data: NDArray[np.uint8], *, write: bool) -> None:
+        """Copy between the host and memory that it does not see."""
+
+    def map(self, offset: int, length: int) -> NDArray[np.uint8] | None:
+        """Return a range itself where the host sees it and it is in one part."""
+        pieces = self.pieces(offset, length)
+        return None if len(pieces) > 1 else self.mapped(pieces[0])
+
+    def download(self, piece: Piece[M], target: NDArray[np.uint8]) -> None:
+        """Copy from the device to ``target``."""
+        found = self.mapped(piece)
+        if found is not None:
+            target[:] = found
+        else:
+            self.transfer(piece, target, write=False)
+
+    def upload(self, piece: Piece[M], source: NDArray[np.uint8]) -> None:
+        """Copy ``source`` to the device."""
+        found = self.mapped(piece)
+        if found is not None:
+            found[:] = source
+        else:
+            self.transfer(piece, source, write=True)
 
 
 class PartedAllocator(Allocator, Generic[M]):

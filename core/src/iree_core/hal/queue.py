@@ -8,9 +8,9 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Protocol, TypeVar
 
-from iree_core.errors import DeviceError, UsageError
+from iree_core.errors import DeviceError, ModuleFileError, UsageError
 from iree_core.hal.buffer import Buffer
-from iree_core.hal.device import CommandBuffer, Device
+from iree_core.hal.device import CommandBuffer, Device, Executable
 from iree_core.hal.parts import PartedBuffer
 from iree_core.hal.sync import Semaphore
 
@@ -30,8 +30,9 @@ class QueueDevice(Device):
 
     timeout: float
 
-    def __init__(self, name: str, description: str, timeout: float) -> None:
+    def __init__(self, name: str, format: str, description: str, timeout: float) -> None:
         self.name, self.description, self.timeout = name, description, timeout
+        self._format = format
         self._error: DeviceError | None = None
         self._process = os.getpid()
 
@@ -62,6 +63,23 @@ class QueueDevice(Device):
 
     def collect(self) -> None:
         """Let go of what finished work used."""
+
+    def accepts(self, format: str, target: str) -> str | None:
+        """Return None if ``format`` is the driver's."""
+        return None if format == self._format else f"{self.name} runs {self._format}, not {format}"
+
+    def load_executable(
+        self, data: memoryview, entries: Sequence[tuple[str, int]], *, format: str
+    ) -> Executable:
+        """Load every kernel of an image."""
+        reason = self.accepts(format, "")
+        if reason is not None:
+            raise ModuleFileError(f"The executable does not run here: {reason}.")
+        return self.load(data, entries)
+
+    @abstractmethod
+    def load(self, data: memoryview, entries: Sequence[tuple[str, int]]) -> Executable:
+        """Load every kernel of an image of the driver's format."""
 
     def own_operands(
         self, commands: CommandBuffer, buffers: Sequence[Buffer], params: Sequence[int]

@@ -13,13 +13,14 @@ from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from iree_core.errors import DeviceError, ModuleFileError
 from iree_core.hal.commands import check_commands
 from iree_core.hal.device import CommandBuffer
 from iree_core.hal.heap import M
 from iree_core.hal.kernel_image import Entry
+from iree_core.hal.kernels import K, KernelExecutable
 from iree_core.hal.parts import PartedBuffer, Piece
 from iree_core.vm.program import Binding, CommandList, Copy, Dispatch, Fill, Operand
 
@@ -33,14 +34,14 @@ class RecordedCommands(CommandBuffer, Generic[R]):
     def __init__(
         self,
         commands: CommandList,
-        entries: Sequence[Entry],
+        executable: KernelExecutable[Any] | None,
         record: Callable[[Sequence[PartedBuffer], Sequence[int]], R],
     ) -> None:
         """Check ``commands``.
 
         Args:
             commands: the list.
-            entries: the entry points of the executable.
+            executable: what it dispatches, None if nothing.
             record: records the list for certain buffers and parameters.
 
         Raises:
@@ -49,7 +50,7 @@ class RecordedCommands(CommandBuffer, Generic[R]):
         self.slots, self.params = commands.slots, commands.params
         self._record = record
         self._recordings: OrderedDict[tuple, R] = OrderedDict()
-        check_commands(commands, entries)
+        check_commands(commands, [k.entry for k in executable.kernels] if executable else [])
 
     def recording(self, buffers: Sequence[PartedBuffer], params: Sequence[int]) -> R:
         """Return the recording for these operands.
@@ -77,21 +78,23 @@ class Place(Generic[M]):
     nbytes: int
 
 
-class Recorder(ABC, Generic[M]):
+class Recorder(ABC, Generic[M, K]):
     """Goes through a command list for certain buffers and parameters.
 
     Attributes:
         alignment: of the tensors that kernels read and write.
+        largest_index: what scalars and grids may be at most.
+        kernels: of the executable.
         owned: memory of the recording's own.
     """
 
     alignment: int = 16
+    largest_index: int = (1 << 31) - 1
 
     def __init__(
         self,
         device: str,
-        names: Sequence[str],
-        entries: Sequence[Entry],
+        executable: KernelExecutable[K] | None,
         buffers: Sequence[PartedBuffer[M]],
         params: Sequence[int],
     ) -> None:
@@ -99,11 +102,12 @@ class Recorder(ABC, Generic[M]):
 
         Args:
             device: its description, for messages.
-            names: of the entry points in the module.
-            entries: what they are.
+            executable: what is dispatched, None if nothing is.
             buffers, params: the operands of the command list.
         """
-        self.device_name, self._names, self._entries = device, names, entries
+        self._device_name = device
+        self._names = executable.entries if executable else ()
+        self.kernels: Sequence[K] = executable.kernels if executable else ()
         self._buffers, self._params = buffers, params
         self.owned: list[PartedBuffer[M]] = []
         self._scratch: Place[M] | None = None
@@ -134,9 +138,6 @@ class Recorder(ABC, Generic[M]):
     def check_tensor(self, entry: Entry, operand: int, nbytes: int) -> str | None:
         """Return why a kernel cannot take a tensor of that size; None if it can."""
         return None
-
-    def check_sizes(self, sizes: Sequence[int]) -> None:
-        """Raise a DeviceError if scalars or a grid are too large for a kernel."""
 
     # What is common.
 
@@ -182,10 +183,12 @@ class Recorder(ABC, Generic[M]):
         return Place(made.memory, 0, nbytes)
 
     def _dispatch(self, command: Dispatch) -> None:
-        entry = self._entries[command.entry]
+        entry = self.kernels[command.entry].entry
         scalars = [self._number(operand) for operand in command.scalars]
         grid = self._number(command.grid)
-        self.check_sizes([*scalars, grid])
+        most = max((abs(number) for number in (*scalars, grid)), default=0)
+        if most > self.largest_index:
+            raise DeviceError(f"A tensor dimension or grid of {most} is too large for a kernel.")
         if grid <= 0:
             return
         places: list[Place[M]] = []
@@ -225,7 +228,7 @@ class Recorder(ABC, Generic[M]):
         name = f"The tensor {region.name!r}" if region is not None else "A tensor"
         return DeviceError(
             f"{name} of {length} bytes, operand {operand} of {self._names[command.entry]}, is too "
-            f"large for {self.device_name}: {reason.removesuffix('.')}.",
+            f"large for {self._device_name}: {reason.removesuffix('.')}.",
             hint="Use a smaller batch, or a device with larger limits.",
         )
 

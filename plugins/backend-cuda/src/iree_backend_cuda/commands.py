@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from iree_backend_cuda import cu
-from iree_backend_cuda.executable import CudaExecutable, Function
+from iree_backend_cuda.executable import Function
 from iree_backend_cuda.memory import CudaBuffer, Memory
 from iree_core.errors import DeviceError
+from iree_core.hal.kernels import KernelExecutable
 from iree_core.hal.parts import PartedBuffer
 from iree_core.hal.recording import Place, Recorder
 from iree_core.vm.program import CommandList
@@ -29,25 +30,23 @@ _MOST_BLOCKS = (1 << 31) - 1
 Call = Callable[[int], object]
 
 
-class Recording(Recorder[Memory]):
+class Recording(Recorder[Memory, Function]):
     """A command list for certain buffers and parameters."""
 
     # What kernels expect of their buffers (iree_backend_cuda.lower).
     alignment = 16
+    largest_index = (1 << 63) - 1
 
     def __init__(
         self,
         device: CudaDevice,
         commands: CommandList,
-        executable: CudaExecutable | None,
+        executable: KernelExecutable[Function] | None,
         buffers: Sequence[PartedBuffer[Memory]],
         params: Sequence[int],
     ) -> None:
         """Resolve every operand; raises what :meth:`Recorder.record` does."""
-        self._functions: Sequence[Function] = executable.functions if executable else []
-        names = executable.entries if executable else ()
-        entries = [function.entry for function in self._functions]
-        super().__init__(device.description, names, entries, buffers, params)
+        super().__init__(device.description, executable, buffers, params)
         self._device = device
         self._calls: list[Call] = []
         self._arguments: list[object] = []
@@ -95,7 +94,7 @@ class Recording(Recorder[Memory]):
         self, number: int, places: Sequence[Place[Memory]], scalars: Sequence[int], grid: int
     ) -> None:
         """Prepare a launch."""
-        function = self._functions[number]
+        function = self.kernels[number]
         blocks = -(-grid // function.entry.workgroup)
         if blocks > _MOST_BLOCKS:
             raise DeviceError(f"A dispatch of {blocks} blocks is too large for the device.")

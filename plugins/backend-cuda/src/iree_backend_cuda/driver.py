@@ -16,12 +16,13 @@ from typing import Any
 from iree_backend_cuda import cu
 from iree_backend_cuda.commands import Recording
 from iree_backend_cuda.devices import PhysicalDevice, physical_devices
-from iree_backend_cuda.executable import CudaExecutable
+from iree_backend_cuda.executable import Function, load
 from iree_backend_cuda.image import FORMAT, misfit
 from iree_backend_cuda.memory import CudaAllocator, CudaBuffer, Heap, Staging
 from iree_backend_cuda.sync import CudaSemaphore, Event, make_event
 from iree_core import hal
-from iree_core.errors import DeviceError, ModuleFileError
+from iree_core.errors import DeviceError
+from iree_core.hal.kernels import KernelExecutable
 from iree_core.hal.parts import PartedBuffer
 from iree_core.hal.queue import QueueDevice, choose, device_options
 from iree_core.hal.recording import RecordedCommands
@@ -46,7 +47,7 @@ class CudaDevice(QueueDevice):
         """
         if physical.unusable is not None:
             raise DeviceError(f"The device {physical.name} is unusable: {physical.unusable}.")
-        super().__init__("cuda", f"{physical.name} (sm_{physical.arch})", timeout)
+        super().__init__("cuda", FORMAT, f"{physical.name} (sm_{physical.arch})", timeout)
         self.api, self.physical = cu.api(), physical
         self._lock = threading.RLock()
         self._events: list[int] = []
@@ -91,28 +92,22 @@ class CudaDevice(QueueDevice):
 
     def accepts(self, format: str, target: str) -> str | None:
         """Return None if ``format`` is PTX that this device runs."""
-        if format != FORMAT:
-            return f"{self.name} runs {FORMAT}, not {format}"
-        return misfit(target, self.physical.arch) if target else None
+        reason = super().accepts(format, target)
+        return reason or (misfit(target, self.physical.arch) if target else None)
 
-    def load_executable(
-        self, data: memoryview, entries: Sequence[tuple[str, int]], *, format: str
-    ) -> CudaExecutable:
+    def load(
+        self, data: memoryview, entries: Sequence[tuple[str, int]]
+    ) -> KernelExecutable[Function]:
         """Load every kernel."""
-        reason = self.accepts(format, "")
-        if reason:
-            raise ModuleFileError(f"The executable does not run here: {reason}.")
-        return CudaExecutable(self, data, entries)
+        return load(self, data, entries)
 
     def record(
         self, commands: CommandList, executable: hal.Executable | None
     ) -> RecordedCommands[Recording]:
-        """Check ``commands``; they are recorded when their operands are known."""
-        assert executable is None or isinstance(executable, CudaExecutable)
+        """Check ``commands``; they are recorded when their first operands are known."""
+        assert executable is None or isinstance(executable, KernelExecutable)
         return RecordedCommands(
-            commands,
-            [function.entry for function in executable.functions] if executable else [],
-            partial(Recording, self, commands, executable),
+            commands, executable, partial(Recording, self, commands, executable)
         )
 
     def create_semaphore(self, initial: int = 0) -> CudaSemaphore:

@@ -11,7 +11,7 @@ from iree_backend_cuda import cu
 from iree_backend_cuda.image import Entry, cubin_fits, misfit, parse_image
 from iree_backend_cuda.launch import read_launch
 from iree_core.errors import DeviceError, ModuleFileError
-from iree_core.hal import Executable
+from iree_core.hal.kernels import KernelExecutable
 
 if TYPE_CHECKING:
     from iree_backend_cuda.driver import CudaDevice
@@ -101,27 +101,13 @@ def _check(device: CudaDevice, entry: Entry) -> None:
             )
 
 
-class CudaExecutable(Executable):
-    """All kernels of a module.
+def load(
+    device: CudaDevice, data: memoryview, entries: Sequence[tuple[str, int]]
+) -> KernelExecutable[Function]:
+    """Load every kernel of an image.
 
-    Attributes:
-        functions: one for each entry point.
+    Raises:
+        ModuleFileError: the image is damaged, or needs what the device lacks.
+        DeviceError: the driver refuses a kernel.
     """
-
-    def __init__(
-        self, device: CudaDevice, data: memoryview, entries: Sequence[tuple[str, int]]
-    ) -> None:
-        """Load every kernel.
-
-        Raises:
-            ModuleFileError: the image is damaged, or needs what the device lacks.
-        """
-        kernels = parse_image(data)
-        if any(not 0 <= number < len(kernels) for _, number in entries):
-            raise ModuleFileError("The module names a kernel that is not in its image.")
-        self.entries = tuple(name for name, _ in entries)
-        made: dict[int, Function] = {}
-        for _, number in entries:
-            if number not in made:
-                made[number] = Function(device, kernels[number])
-        self.functions = [made[number] for _, number in entries]
+    return KernelExecutable(parse_image(data), entries, lambda _, entry: Function(device, entry))

@@ -10,10 +10,10 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from iree_backend_metal.executable import MetalExecutable, Pipeline
+from iree_backend_metal.executable import Pipeline
 from iree_backend_metal.memory import Memory, MetalBuffer
-from iree_core.errors import DeviceError
 from iree_core.hal.kernel_image import Entry
+from iree_core.hal.kernels import KernelExecutable
 from iree_core.hal.parts import PartedBuffer
 from iree_core.hal.recording import Place, Recorder
 from iree_core.vm.program import CommandList
@@ -21,7 +21,6 @@ from iree_core.vm.program import CommandList
 if TYPE_CHECKING:
     from iree_backend_metal.driver import MetalDevice
 
-_LARGEST_INDEX = (1 << 31) - 1
 # The blit commands of macOS take multiples of four bytes.
 _WORD = 4
 # What they fill with is a signed char to PyObjC.
@@ -30,7 +29,7 @@ _LARGEST_FILL = 127
 Encode = Callable[[Any], None]
 
 
-class Recording(Recorder[Memory]):
+class Recording(Recorder[Memory, Pipeline]):
     """A command list prepared for certain buffers and parameters."""
 
     # What vectors of four floats need, and more than any element does.
@@ -40,15 +39,12 @@ class Recording(Recorder[Memory]):
         self,
         device: MetalDevice,
         commands: CommandList,
-        executable: MetalExecutable | None,
+        executable: KernelExecutable[Pipeline] | None,
         buffers: Sequence[PartedBuffer[Memory]],
         params: Sequence[int],
     ) -> None:
         """Prepare everything; raises what :meth:`Recorder.record` does."""
-        self._pipelines: Sequence[Pipeline] = executable.pipelines if executable else []
-        names = executable.entries if executable else ()
-        entries = [pipeline.entry for pipeline in self._pipelines]
-        super().__init__(device.description, names, entries, buffers, params)
+        super().__init__(device.description, executable, buffers, params)
         self._device = device
         self._steps: list[tuple[str, Encode]] = []  # the kind of encoder, and what to call
         self.record(commands)
@@ -79,23 +75,17 @@ class Recording(Recorder[Memory]):
         """Return fresh memory for this recording."""
         return MetalBuffer(self._device.heap, nbytes)
 
-    def check_sizes(self, sizes: Sequence[int]) -> None:
-        """Raise a DeviceError if scalars or a grid have more than 32 bits."""
-        most = max((abs(number) for number in sizes), default=0)
-        if most > _LARGEST_INDEX:
-            raise DeviceError(f"A tensor dimension or grid of {most} is too large for a kernel.")
-
     def check_tensor(self, entry: Entry, operand: int, nbytes: int) -> str | None:
         """Return why a kernel cannot index a tensor of that size; None if it can."""
-        if nbytes // entry.element_bytes[operand] > _LARGEST_INDEX:
-            return f"a kernel counts to {_LARGEST_INDEX} elements"
+        if nbytes // entry.element_bytes[operand] > self.largest_index:
+            return f"a kernel counts to {self.largest_index} elements"
         return None
 
     def dispatch(
         self, number: int, places: Sequence[Place[Memory]], scalars: Sequence[int], grid: int
     ) -> None:
         """Prepare a dispatch."""
-        pipeline = self._pipelines[number]
+        pipeline = self.kernels[number]
         workgroup = pipeline.entry.workgroup
         words = struct.pack(f"<{len(scalars)}i", *scalars)
         bound = [(place.memory, place.offset) for place in places]

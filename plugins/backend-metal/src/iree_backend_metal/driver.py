@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 
 from iree_backend_metal import framework
 from iree_backend_metal.commands import Recording
-from iree_backend_metal.executable import MetalExecutable
+from iree_backend_metal.executable import Pipeline, load
 from iree_backend_metal.features import FAMILIES, Family
 from iree_backend_metal.image import FORMAT
 from iree_backend_metal.memory import Heap, Memory, MetalBuffer
 from iree_backend_metal.utilities import Utilities
 from iree_core import hal
-from iree_core.errors import DeviceError, ModuleFileError
+from iree_core.errors import DeviceError
+from iree_core.hal.kernels import KernelExecutable
 from iree_core.hal.parts import PartedAllocator, Piece
 from iree_core.hal.queue import QueueDevice, QueueSemaphore, choose, device_options
 from iree_core.hal.recording import RecordedCommands
@@ -82,7 +83,7 @@ class MetalDevice(QueueDevice):
             DeviceError: it is of no family that is supported, or makes no queue.
         """
         family = family_of(handle)
-        super().__init__("metal", str(handle.name()), timeout)
+        super().__init__("metal", FORMAT, str(handle.name()), timeout)
         if family is None:
             raise DeviceError(f"The device {self.description} is unusable: {UNSUPPORTED}.")
         self.metal, self.handle, self.family = source.metal, handle, family
@@ -96,31 +97,20 @@ class MetalDevice(QueueDevice):
         self.allocator = PartedAllocator(self.heap, MetalBuffer)
         self.utilities = Utilities(self)
 
-    def accepts(self, format: str, target: str) -> str | None:
-        """Return None if ``format`` is MSL for this driver and the device is of the family."""
-        if format != FORMAT:
-            return f"{self.name} runs {FORMAT}, not {format}"
-        return None
-
-    def load_executable(
-        self, data: memoryview, entries: Sequence[tuple[str, int]], *, format: str
-    ) -> MetalExecutable:
+    def load(
+        self, data: memoryview, entries: Sequence[tuple[str, int]]
+    ) -> KernelExecutable[Pipeline]:
         """Compile a pipeline for every entry point."""
-        reason = self.accepts(format, "")
-        if reason:
-            raise ModuleFileError(f"The executable does not run here: {reason}.")
         with self._pool():
-            return MetalExecutable(self, data, entries)
+            return load(self, data, entries)
 
     def record(
         self, commands: CommandList, executable: hal.Executable | None
     ) -> RecordedCommands[Recording]:
-        """Check ``commands``; they are prepared when their first operands are known."""
-        assert executable is None or isinstance(executable, MetalExecutable)
+        """Check ``commands``; they are recorded when their first operands are known."""
+        assert executable is None or isinstance(executable, KernelExecutable)
         return RecordedCommands(
-            commands,
-            [pipeline.entry for pipeline in executable.pipelines] if executable else [],
-            partial(Recording, self, commands, executable),
+            commands, executable, partial(Recording, self, commands, executable)
         )
 
     def create_semaphore(self, initial: int = 0) -> MetalSemaphore:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from iree_backend_metal.features import FEATURES
 from iree_backend_metal.image import Entry, parse_image
 from iree_core.errors import DeviceError, ModuleFileError
-from iree_core.hal import Executable
-from iree_core.hal.kernel_image import load_entries
+from iree_core.hal.kernels import KernelExecutable
 
 if TYPE_CHECKING:
     from iree_backend_metal.driver import MetalDevice
@@ -75,23 +74,13 @@ def _describe(error: Any) -> str:
     return "no reason given" if error is None else str(error.localizedDescription())
 
 
-class MetalExecutable(Executable):
-    """All kernels of a module.
+def load(
+    device: MetalDevice, data: memoryview, entries: Sequence[tuple[str, int]]
+) -> KernelExecutable[Pipeline]:
+    """Compile every kernel of an image.
 
-    Attributes:
-        pipelines: one for each entry point.
+    Raises:
+        ModuleFileError: the image is damaged, or needs what the device lacks.
+        DeviceError: Metal's compiler refuses a kernel.
     """
-
-    def __init__(
-        self, device: MetalDevice, data: memoryview, entries: Sequence[tuple[str, int]]
-    ) -> None:
-        """Compile every kernel; equal ones once.
-
-        Raises:
-            ModuleFileError: the image is damaged, or needs what the device lacks.
-            DeviceError: Metal's compiler refuses a kernel.
-        """
-        self.entries = tuple(name for name, _ in entries)
-        self.pipelines = load_entries(
-            parse_image(data), entries, lambda _, entry: Pipeline(device, entry)
-        )
+    return KernelExecutable(parse_image(data), entries, lambda _, entry: Pipeline(device, entry))

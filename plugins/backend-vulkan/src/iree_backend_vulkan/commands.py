@@ -14,21 +14,20 @@ from iree_backend_vulkan.executable import Pipeline
 from iree_backend_vulkan.memory import Memory, VulkanBuffer
 from iree_core.errors import DeviceError
 from iree_core.hal.kernel_image import Entry
+from iree_core.hal.kernels import KernelExecutable
 from iree_core.hal.parts import PartedBuffer
 from iree_core.hal.recording import Place, Recorder
 from iree_core.vm.program import CommandList, Dispatch
 
 if TYPE_CHECKING:
     from iree_backend_vulkan.driver import VulkanDevice
-    from iree_backend_vulkan.executable import VulkanExecutable
 
-_LARGEST_INDEX = (1 << 31) - 1
 _STAGES = vk.PIPELINE_STAGE_COMPUTE | vk.PIPELINE_STAGE_TRANSFER
 _READS = vk.ACCESS_SHADER_READ | vk.ACCESS_TRANSFER_READ
 _WRITES = vk.ACCESS_SHADER_WRITE | vk.ACCESS_TRANSFER_WRITE
 
 
-class Recording(Recorder[Memory]):
+class Recording(Recorder[Memory, Pipeline]):
     """A command list recorded for certain buffers and parameters.
 
     Attributes:
@@ -39,15 +38,12 @@ class Recording(Recorder[Memory]):
         self,
         device: VulkanDevice,
         commands: CommandList,
-        executable: VulkanExecutable | None,
+        executable: KernelExecutable[Pipeline] | None,
         buffers: Sequence[PartedBuffer[Memory]],
         params: Sequence[int],
     ) -> None:
         """Record everything; raises what :meth:`Recorder.record` does."""
-        self._pipelines: Sequence[Pipeline] = executable.pipelines if executable else []
-        names = executable.entries if executable else ()
-        entries = [pipeline.entry for pipeline in self._pipelines]
-        super().__init__(device.description, names, entries, buffers, params)
+        super().__init__(device.description, executable, buffers, params)
         self._device, self._api = device, device.api
         self.alignment = device.physical.limits.minStorageBufferOffsetAlignment
         dispatches = [c for c in commands.commands if isinstance(c, Dispatch)]
@@ -67,12 +63,6 @@ class Recording(Recorder[Memory]):
         """Return fresh memory for this recording."""
         return VulkanBuffer(self._device.heap, nbytes)
 
-    def check_sizes(self, sizes: Sequence[int]) -> None:
-        """Raise a DeviceError if scalars or a grid have more than 32 bits."""
-        most = max((abs(number) for number in sizes), default=0)
-        if most > _LARGEST_INDEX:
-            raise DeviceError(f"A tensor dimension or grid of {most} is too large for a shader.")
-
     def check_tensor(self, entry: Entry, operand: int, nbytes: int) -> str | None:
         """Return why a descriptor cannot point to a tensor of that size; None if it can."""
         most = self._device.physical.limits.maxStorageBufferRange
@@ -89,7 +79,7 @@ class Recording(Recorder[Memory]):
         layouts = (ctypes.c_uint64 * len(dispatches))()
         count = 1
         for number, dispatch in enumerate(dispatches):
-            pipeline = self._pipelines[dispatch.entry]
+            pipeline = self.kernels[dispatch.entry]
             layouts[number] = pipeline.set_layout
             count += len(pipeline.entry.bindings) + pipeline.entry.scratch
         size = vk.DescriptorPoolSize(type=vk.DESCRIPTOR_STORAGE_BUFFER, descriptorCount=count)
@@ -156,7 +146,7 @@ class Recording(Recorder[Memory]):
     ) -> None:
         """Record a dispatch."""
         self._after_the_others()
-        pipeline, target = self._pipelines[number], self._sets[number].pop()
+        pipeline, target = self.kernels[number], self._sets[number].pop()
         api, handle = self._api, self.handle
         self._update_set(target, places)
         api.CmdBindPipeline(handle, vk.BIND_COMPUTE, pipeline.handle)

@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 
 from iree_backend_vulkan import vk
 from iree_backend_vulkan.commands import Recording, submit_info
-from iree_backend_vulkan.executable import VulkanExecutable
+from iree_backend_vulkan.executable import Pipeline, load
 from iree_backend_vulkan.image import FORMAT
 from iree_backend_vulkan.instance import PhysicalDevice, feature_chain, physical_devices
 from iree_backend_vulkan.memory import Heap, Memory, VulkanBuffer
 from iree_core import hal
-from iree_core.errors import DeviceError, ModuleFileError
+from iree_core.errors import DeviceError
+from iree_core.hal.kernels import KernelExecutable
 from iree_core.hal.parts import PartedAllocator, Piece
 from iree_core.hal.queue import QueueDevice, QueueSemaphore, choose, device_options
 from iree_core.hal.recording import RecordedCommands
@@ -95,7 +96,7 @@ class VulkanDevice(QueueDevice):
         """
         if physical.unusable is not None:
             raise DeviceError(f"The device {physical.name} is unusable: {physical.unusable}.")
-        super().__init__("vulkan", f"{physical.name} ({physical.kind})", timeout)
+        super().__init__("vulkan", FORMAT, f"{physical.name} ({physical.kind})", timeout)
         self.api, self.physical = vk.api(), physical
         self.closed = False
         self._lock = threading.RLock()
@@ -158,30 +159,19 @@ class VulkanDevice(QueueDevice):
 
     # The device's methods.
 
-    def accepts(self, format: str, target: str) -> str | None:
-        """Return None if ``format`` is SPIR-V for this driver and the device has the features."""
-        if format != FORMAT:
-            return f"{self.name} runs {FORMAT}, not {format}"
-        return None
-
-    def load_executable(
-        self, data: memoryview, entries: Sequence[tuple[str, int]], *, format: str
-    ) -> VulkanExecutable:
+    def load(
+        self, data: memoryview, entries: Sequence[tuple[str, int]]
+    ) -> KernelExecutable[Pipeline]:
         """Create a pipeline for every entry point."""
-        reason = self.accepts(format, "")
-        if reason:
-            raise ModuleFileError(f"The executable does not run here: {reason}.")
-        return VulkanExecutable(self, data, entries)
+        return load(self, data, entries)
 
     def record(
         self, commands: CommandList, executable: hal.Executable | None
     ) -> RecordedCommands[Recording]:
         """Check ``commands``; they are recorded when their first operands are known."""
-        assert executable is None or isinstance(executable, VulkanExecutable)
+        assert executable is None or isinstance(executable, KernelExecutable)
         return RecordedCommands(
-            commands,
-            [pipeline.entry for pipeline in executable.pipelines] if executable else [],
-            partial(Recording, self, commands, executable),
+            commands, executable, partial(Recording, self, commands, executable)
         )
 
     def create_semaphore(self, initial: int = 0) -> VulkanSemaphore:

@@ -11,8 +11,7 @@ from iree_backend_vulkan import vk
 from iree_backend_vulkan.features import FEATURES
 from iree_backend_vulkan.image import Entry, parse_image
 from iree_core.errors import DeviceError, ModuleFileError
-from iree_core.hal import Executable
-from iree_core.hal.kernel_image import load_entries
+from iree_core.hal.kernels import KernelExecutable
 
 if TYPE_CHECKING:
     from iree_backend_vulkan.driver import VulkanDevice
@@ -144,29 +143,22 @@ def _check(device: VulkanDevice, entry: Entry) -> None:
         )
 
 
-class VulkanExecutable(Executable):
-    """All shaders of a module.
+def load(
+    device: VulkanDevice, data: memoryview, entries: Sequence[tuple[str, int]]
+) -> KernelExecutable[Pipeline]:
+    """Create the pipeline of every shader of an image.
 
-    Attributes:
-        pipelines: one for each entry point.
+    Raises:
+        ModuleFileError: the image is damaged, or needs what the device lacks.
+        DeviceError: the driver refuses a shader.
     """
 
-    def __init__(
-        self, device: VulkanDevice, data: memoryview, entries: Sequence[tuple[str, int]]
-    ) -> None:
-        """Create every pipeline.
+    def make(name: str, shader: Entry) -> Pipeline:
+        try:
+            return Pipeline(device, shader)
+        except vk.VulkanError as error:
+            raise DeviceError(
+                f"{device.description} does not take shader {name}: {error.what}"
+            ) from error
 
-        Raises:
-            ModuleFileError: the image is damaged, or needs what the device lacks.
-        """
-        self.entries = tuple(name for name, _ in entries)
-
-        def make(name: str, shader: Entry) -> Pipeline:
-            try:
-                return Pipeline(device, shader)
-            except vk.VulkanError as error:
-                raise DeviceError(
-                    f"{device.description} does not take shader {name}: {error.what}"
-                ) from error
-
-        self.pipelines = load_entries(parse_image(data), entries, make)
+    return KernelExecutable(parse_image(data), entries, make)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from iree_backend_vulkan import vk
 from iree_core.errors import DeviceError
 from iree_core.hal import heap
-from iree_core.hal.parts import PartedBuffer, Piece
+from iree_core.hal.parts import MappedBuffer, Piece
 
 if TYPE_CHECKING:
     from iree_backend_vulkan.driver import VulkanDevice
@@ -119,37 +119,21 @@ class Heap(heap.Heap[Memory]):
         self.device.api.FreeMemory(self.device.handle, memory.memory, None)
 
 
-class VulkanBuffer(PartedBuffer[Memory]):
+class VulkanBuffer(MappedBuffer[Memory]):
     """A buffer of a Vulkan device."""
 
     __slots__ = ()
 
     heap: Heap
 
-    def map(self, offset: int, length: int) -> NDArray[np.uint8] | None:
-        """Return the range itself where the host maps the memory and it is in one part."""
-        pieces = self.pieces(offset, length)
-        return None if len(pieces) > 1 else self._mapped(pieces[0])
-
-    def _mapped(self, piece: Piece[Memory]) -> NDArray[np.uint8] | None:
+    def mapped(self, piece: Piece[Memory]) -> NDArray[np.uint8] | None:
+        """Return the bytes themselves where the host maps them."""
         if not piece.memory.address:
             return None
         area: Any = (ctypes.c_uint8 * piece.memory.capacity).from_address(piece.memory.address)
         area._owner = self  # the array keeps the buffer alive
         return np.ctypeslib.as_array(area)[piece.offset : piece.offset + piece.nbytes]
 
-    def download(self, piece: Piece[Memory], target: NDArray[np.uint8]) -> None:
-        """Copy from the device to ``target``."""
-        found = self._mapped(piece)
-        if found is not None:
-            target[:] = found
-        else:
-            self.heap.device.transfer(piece, target, write=False)
-
-    def upload(self, piece: Piece[Memory], source: NDArray[np.uint8]) -> None:
-        """Copy ``source`` to the device."""
-        found = self._mapped(piece)
-        if found is not None:
-            found[:] = source
-        else:
-            self.heap.device.transfer(piece, source, write=True)
+    def transfer(self, piece: Piece[Memory], data: NDArray[np.uint8], *, write: bool) -> None:
+        """Copy between the host and memory that it does not map."""
+        self.heap.device.transfer(piece, data, write=write)
