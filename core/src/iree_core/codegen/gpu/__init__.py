@@ -43,18 +43,18 @@ def build_gpu_kernel(
         NotScheduled: it has no form on a GPU.
         CompileError: the general schedule cannot bufferize it.
     """
-    from iree_core.codegen.gpu.general import build_general_kernel
+    from iree_core.codegen.gpu.general import build_general_kernel, build_slices
     from iree_core.ir import ir
 
-    reason = ""
-    if not general:
-        with context, ir.Location.unknown():
-            module = ir.Module.parse(dispatch)
-            try:
-                return schedule(read_dispatch(module), gpu, own)
-            except NotScheduled as error:
-                reason = str(error)
-    return build_general_kernel(dispatch, context, reason)
+    if general:
+        return build_general_kernel(dispatch, context, "")
+    with context, ir.Location.unknown():
+        module = ir.Module.parse(dispatch)
+        try:
+            return schedule(read_dispatch(module), gpu, own)
+        except NotScheduled as error:
+            reason = str(error)
+    return build_slices(dispatch, context, gpu, reason)
 
 
 def schedule(
