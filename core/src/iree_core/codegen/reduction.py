@@ -113,13 +113,37 @@ class Share:
     """The part of a reduction that one of several workers does.
 
     Attributes:
-        first, step: which iterations of the innermost loop are its own.
+        first, step: which iterations of a loop are its own.
         join: emits the combination of what the workers have.
+        longest: that loop is the longest, not the innermost one.
     """
 
     first: Scalar
     step: int
     join: Callable[[Combiner, ir.Value], ir.Value]
+    longest: bool = False
+
+    def loop(self, op: ir.OpView) -> int:
+        """Return which reduction loop of an operation workers share."""
+        dims = reduction_dims(op)
+        if not self.longest:
+            return dims[-1]
+        lengths = reduction_lengths(op)
+        return max(dims, key=lambda d: (lengths.get(d, 0), d))
+
+
+def reduction_lengths(op: ir.OpView) -> dict[int, int]:
+    """Return the lengths of the reduction loops of a ``linalg.generic`` that are known."""
+    dynamic = ir.ShapedType.get_dynamic_size()
+    return {
+        result.position: tensor.type.shape[position]
+        for tensor, map_ in zip(op.inputs, op.indexing_maps, strict=False)
+        if isinstance(tensor.type, ir.RankedTensorType)
+        for position, result in enumerate(map_.value.results)
+        if isinstance(result, ir.AffineDimExpr)
+        and result.position in reduction_dims(op)
+        and tensor.type.shape[position] != dynamic
+    }
 
 
 def emit_inline(
@@ -157,6 +181,7 @@ def emit_inline(
     ]
 
     reduced = reduction_dims(op)
+    shared = None if share is None else share.loop(op)
 
     def nest(dims: Sequence[int], carried: list[ir.Value]) -> list[ir.Value]:
         if not dims:
@@ -164,7 +189,7 @@ def emit_inline(
                 inputs = input_values(evaluator, op, loops, lane)
                 results = evaluator.body(op, loops, [*inputs, *carried], lane)
                 return [widened(_of_any_zero(r)) for r in results]
-        first, step = (share.first, share.step) if share and len(dims) == 1 else (0, 1)
+        first, step = (share.first, share.step) if share and dims[0] == shared else (0, 1)
 
         def body(i: Scalar, inner: list[ir.Value]) -> list[ir.Value]:
             loops[dims[0]] = Index(i)

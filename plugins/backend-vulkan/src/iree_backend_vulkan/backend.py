@@ -6,19 +6,24 @@ from collections.abc import Sequence
 from functools import cache
 
 from iree_backend_vulkan.features import FEATURES
-from iree_backend_vulkan.image import FORMAT, MOST_SCALARS, Entry, pack_image, parse_image
+from iree_backend_vulkan.image import (
+    FORMAT,
+    ITERATIONS,
+    MOST_SCALARS,
+    Entry,
+    pack_image,
+    parse_image,
+)
 from iree_backend_vulkan.lower import lower_kernel
 from iree_backend_vulkan.target import parse_target
 from iree_core.codegen import NotScheduled
-from iree_core.codegen.gpu import GpuKernel, GpuModel, build_gpu_kernel
+from iree_core.codegen.gpu import GpuKernel, build_gpu_kernel
 from iree_core.codegen.kernel import CompiledDispatch
 from iree_core.errors import CompileError, UsageError
 from iree_core.expr import const
 from iree_core.interfaces import Backend, Executable, Target
 from iree_core.ir import Context, make_context
 
-# Measured on lavapipe, to which a register that does not fit costs less than a load.
-_MODEL = GpuModel(sums=512)
 # Columns of a packed panel: whole cache lines for the eight invocations that share a row.
 PANEL = 64
 
@@ -44,8 +49,9 @@ class VulkanBackend(Backend):
         """
         if strategy not in ("auto", "general"):
             raise UsageError(f"Unknown strategy {strategy!r}; there are auto and general.")
+        model = parse_target(target.spec).model
         try:
-            kernel = build_gpu_kernel(dispatch, _MODEL, _context(), general=strategy == "general")
+            kernel = build_gpu_kernel(dispatch, model, _context(), general=strategy == "general")
         except NotScheduled as reason:
             raise CompileError(f"No GPU schedule takes the dispatch: {reason}.") from None
         return self.compile_kernel(kernel, target)
@@ -79,6 +85,7 @@ class VulkanBackend(Backend):
             kernel.scratch != const(0),
             kernel.sizes,
             capabilities,
+            details={ITERATIONS: shader.iterations and shader.iterations.to_json()},
         )
         return CompiledDispatch(kernel, pack_image([entry]), kernel.name, (("spv", shader.binary),))
 

@@ -145,6 +145,7 @@ class Recording(Recorder[Memory, Pipeline]):
         self, number: int, places: Sequence[Place[Memory]], scalars: Sequence[int], grid: int
     ) -> None:
         """Record a dispatch."""
+        self._check_loops(number, scalars)
         self._after_the_others()
         pipeline, target = self.kernels[number], self._sets[number].pop()
         api, handle = self._api, self.handle
@@ -160,6 +161,20 @@ class Recording(Recorder[Memory, Pipeline]):
                 handle, pipeline.layout, vk.STAGE_COMPUTE, 0, 4 * len(scalars), vk.pointer(words)
             )
         api.CmdDispatch(handle, *self._groups(-(-grid // pipeline.entry.workgroup)), 1)
+
+    def _check_loops(self, number: int, scalars: Sequence[int]) -> None:
+        """Raise a DeviceError if the device may end a loop before it is done."""
+        most, bound = self._device.physical.most_iterations, self.kernels[number].iterations
+        if most is None:
+            return
+        count = None if bound is None else bound.evaluate(scalars)
+        if count is None or count > most:
+            loops = f"up to {count}" if count is not None else "an unknown number of"
+            raise DeviceError(
+                f"A dispatch has loops of {loops} iterations, of which "
+                f"{self._device.description} runs {most} and skips the rest.",
+                hint="Mesa's llvmpipe limits the loops of a shader; other devices do not.",
+            )
 
     def _groups(self, count: int) -> tuple[int, int]:
         """Return workgroups in two dimensions; surplus ones do nothing."""

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from iree_backend_vulkan import vk
 from iree_backend_vulkan.features import FEATURES
-from iree_backend_vulkan.image import Entry, parse_image
+from iree_backend_vulkan.image import ITERATIONS, Entry, parse_image
 from iree_core.errors import DeviceError, ModuleFileError
+from iree_core.expr import Expr
+from iree_core.hal.kernel_image import read_expression
 from iree_core.hal.kernels import KernelExecutable
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ class Pipeline:
 
     Attributes:
         entry: its description.
+        iterations: most iterations of its loops, see :data:`iree_backend_vulkan.image.ITERATIONS`.
         set_layout, layout, handle: the Vulkan objects.
     """
 
@@ -34,6 +37,7 @@ class Pipeline:
         """
         _check(device, entry)
         self.entry = entry
+        self.iterations = _iterations(entry)
         api, self._device = device.api, device
         self._made: list[tuple[Any, int]] = []
         weakref.finalize(self, _destroy, device, self._made)
@@ -108,6 +112,16 @@ def _destroy(device: VulkanDevice, made: list[tuple[Any, int]]) -> None:
     if not device.closed:
         for destroy, handle in reversed(made):
             destroy(device.handle, handle, None)
+
+
+def _iterations(entry: Entry) -> Expr | None:
+    data = entry.details.get(ITERATIONS)
+    if data is None:
+        return None
+    try:
+        return read_expression(data, entry.scalars)
+    except (ValueError, TypeError) as error:
+        raise ModuleFileError(f"The Vulkan executable image is damaged: {error}.") from None
 
 
 def _check(device: VulkanDevice, entry: Entry) -> None:

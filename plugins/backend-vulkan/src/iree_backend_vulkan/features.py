@@ -17,8 +17,11 @@ FEATURES = {
 }
 
 
-def probe() -> frozenset[str] | None:
-    """Return the features of this machine's first usable device; None if there is none."""
+def probe() -> tuple[frozenset[str], bool] | None:
+    """Return the features of this machine's first usable device, and whether it is a processor.
+
+    None if there is none.
+    """
     from iree_backend_vulkan.instance import physical_devices
 
     try:
@@ -26,4 +29,4 @@ def probe() -> frozenset[str] | None:
     except DeviceError:
         return None
     usable = [device for device in devices if device.unusable is None]
-    return usable[0].features if usable else None
+    return (usable[0].features, usable[0].kind == "CPU") if usable else None

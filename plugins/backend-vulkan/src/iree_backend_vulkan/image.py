@@ -11,6 +11,9 @@ from iree_core.hal.kernel_image import Entry, ImageFormat
 
 FORMAT = "vulkan-spirv"
 MOST_SCALARS = 32
+# Where the details of an entry hold the most iterations of all loops of one invocation, as an
+# expression over the scalar operands; null where they depend on data.
+ITERATIONS = "iterations"
 SPIRV_MAGIC = 0x07230203
 
 
@@ -23,4 +26,4 @@ def _wrong(code: memoryview) -> str | None:
 _IMAGE = ImageFormat(b"IREEVK\0\0", 2, "Vulkan", "iree-backend-vulkan", MOST_SCALARS, _wrong)
 pack_image, parse_image = _IMAGE.pack, _IMAGE.parse
 
-__all__ = ["FORMAT", "MOST_SCALARS", "Entry", "pack_image", "parse_image"]
+__all__ = ["FORMAT", "ITERATIONS", "MOST_SCALARS", "Entry", "pack_image", "parse_image"]

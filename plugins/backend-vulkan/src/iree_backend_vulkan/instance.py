@@ -14,6 +14,8 @@ from iree_core.errors import DeviceError
 
 # Tensors lie at multiples of this in their buffer (iree_core.hal, iree_core.layout).
 TENSOR_ALIGNMENT = 64
+# LP_MAX_TGSI_LOOP_ITERATIONS of Mesa's llvmpipe, shared between all loops of a shader.
+_MESA_LOOP_LIMIT = 65535
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,11 @@ class PhysicalDevice:
         limits: the structure of limits.
         features: names of the optional features it has.
         queue_family: the queue family to compute with.
+        queues: how many queues it has.
         memory: its memory types and heaps.
         largest_allocation: bytes of the largest allocation (maxMemoryAllocationSize).
+        most_iterations: how many iterations of all loops together the device runs of one
+            invocation before it ends them unasked; None where it does not.
         unusable: why the driver cannot use it, None if it can.
     """
 
@@ -40,8 +45,10 @@ class PhysicalDevice:
     limits: Any
     features: frozenset[str]
     queue_family: int
+    queues: int
     memory: Any
     largest_allocation: int
+    most_iterations: int | None
     unusable: str | None
 
     @property
@@ -127,9 +134,10 @@ def _describe(handle: int) -> PhysicalDevice:
         version,
         properties.limits,
         features,
-        family if family is not None else 0,
+        *(family or (0, 0)),
         memory,
         _largest_allocation(handle) if version >= (1, 2, 0) else 0,
+        _MESA_LOOP_LIMIT if version >= (1, 2, 0) and _is_llvmpipe(handle) else None,
         " and ".join(reasons) or None,
     )
 
@@ -141,6 +149,15 @@ def _largest_allocation(handle: int) -> int:
     )
     vk.api().GetPhysicalDeviceProperties2(handle, vk.pointer(both))
     return int(limits.maxMemoryAllocationSize)
+
+
+def _is_llvmpipe(handle: int) -> bool:
+    driver = vk.PropertiesDriver(sType=vk.PROPERTIES_DRIVER)
+    both = vk.PhysicalDeviceProperties2(
+        sType=vk.PHYSICAL_DEVICE_PROPERTIES_2, pNext=vk.pointer(driver)
+    )
+    vk.api().GetPhysicalDeviceProperties2(handle, vk.pointer(both))
+    return bool(driver.driverID == vk.DRIVER_MESA_LLVMPIPE)
 
 
 def feature_chain() -> tuple[Any, Any, Any, Any]:
@@ -165,7 +182,8 @@ def _features(handle: int) -> tuple[frozenset[str], bool]:
     return frozenset(found), bool(timeline.timelineSemaphore)
 
 
-def _queue_family(handle: int) -> int | None:
+def _queue_family(handle: int) -> tuple[int, int] | None:
+    """Return number and size of a queue family that computes."""
     api = vk.api()
     count = ctypes.c_uint32()
     api.GetPhysicalDeviceQueueFamilyProperties(handle, vk.pointer(count), None)
@@ -173,5 +191,5 @@ def _queue_family(handle: int) -> int | None:
     api.GetPhysicalDeviceQueueFamilyProperties(handle, vk.pointer(count), vk.pointer(families))
     for number in range(count.value):
         if families[number].queueFlags & vk.QUEUE_COMPUTE:
-            return number
+            return number, int(families[number].queueCount)
     return None

@@ -6,6 +6,7 @@ Subgroups are runs of consecutive invocations of a workgroup; a backend sets
 
 from __future__ import annotations
 
+from iree_core.codegen.builder import KernelBuilder, Scalar
 from iree_core.codegen.gpu.kernel import GpuModel
 from iree_core.codegen.reduction import Combiner
 from iree_core.ir import arith, ir, memref
@@ -50,6 +51,45 @@ def reduce_subgroup(combiner: Combiner, value: ir.Value, gpu: GpuModel) -> ir.Va
         value = combiner.join(value, _exchange(value, distance, gpu.subgroup))
         distance //= 2
     return value
+
+
+def reduce_workgroup(
+    combiner: Combiner, value: ir.Value, local: ir.Value, count: int, builder: KernelBuilder
+) -> ir.Value:
+    """Emit the combination of a scalar over a workgroup; every invocation gets the result.
+
+    Two steps, the second over about the square root of ``count``: a barrier costs more than a few
+    reads. Nothing is assumed of subgroups.
+
+    Args:
+        combiner: how two values join.
+        value: what this invocation has.
+        local: its number.
+        count: invocations of the workgroup, a power of two. All of them must come here.
+        builder: where operations go.
+    """
+    kind = value.type
+    memory = workgroup_memory(kind, count)
+    few = 1 << (count.bit_length() // 2)
+
+    def read(place: Scalar) -> ir.Value:
+        return memref.LoadOp(memory, [builder.value(place)]).result
+
+    def first() -> list[ir.Value]:
+        total = read(local)
+        for step in range(few, count, few):
+            total = combiner.join(total, read(builder.add(local, step)))
+        memref.StoreOp(total, memory, [local])
+        return []
+
+    memref.StoreOp(value, memory, [local])
+    barrier()
+    builder.select_branch(builder.compare("slt", local, few), [], first, list)
+    barrier()
+    total = read(0)
+    for place in range(1, few):
+        total = combiner.join(total, read(place))
+    return total
 
 
 def _exchange(value: ir.Value, distance: int, width: int) -> ir.Value:

@@ -31,6 +31,7 @@ class GpuFrame:
         outputs: where each result goes.
         group, local: the workgroup, and the invocation's number in it.
         item: the invocation's number in the grid.
+        workgroup: how many invocations a workgroup has.
     """
 
     builder: KernelBuilder
@@ -39,6 +40,7 @@ class GpuFrame:
     group: ir.Value
     local: ir.Value
     item: ir.Value
+    workgroup: int
 
 
 def make_gpu_kernel(
@@ -84,7 +86,7 @@ def make_gpu_kernel(
         inside = builder.compare("slt", item, emit_size(grid, builder, scalars))
         branch = scf.IfOp(inside)
         with ir.InsertionPoint(branch.then_block):
-            fill(GpuFrame(builder, evaluator, buffers[count:], group, local, item))
+            fill(GpuFrame(builder, evaluator, buffers[count:], group, local, item, workgroup))
             scf.YieldOp([])
         func.ReturnOp([])
     if not module.operation.verify():

@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from iree_core.codegen.kernel import Kernel
 from iree_core.expr import Expr
 
+ANY_NUMBER = 1 << 30
+
 
 @dataclass(frozen=True)
 class GpuModel:
@@ -34,6 +36,10 @@ class GpuModel:
         subgroup: size of subgroups, consecutive invocations that can exchange values; 0 where
             nothing is known of them.
         subgroup_sums: subgroups add up f32 and i32 by an instruction.
+        row_invocations: workgroups of that many invocations, a power of two, reduce a row
+            together through workgroup memory, whatever subgroups are; 0 where they do not.
+        shared_rows: they do so where there are at most as many rows (:data:`ANY_NUMBER`: always);
+            an invocation of its own for each keeps the device busy where there are more.
         matrix_side: subgroups multiply square matrices of f16 or f32 of that side, in f32;
             0 where they do not.
     """
@@ -45,6 +51,8 @@ class GpuModel:
     least_tiles: int = 256
     subgroup: int = 0
     subgroup_sums: bool = False
+    row_invocations: int = 0
+    shared_rows: int = 0
     matrix_side: int = 0
 
 

@@ -1,23 +1,38 @@
-"""Reductions over rows: softmax, normalisations, means; an invocation or a subgroup per row.
+"""Reductions over rows: softmax, normalisations, means; by one, a subgroup or a workgroup each.
 
 The reductions run one after the other and their results stay in registers; the elementwise code
-between them is computed where it is needed. Where the device has subgroups, and rows are long and
-contiguous, the invocations of one take turns along the row and join what they have.
+between them is computed where it is needed. Where the device has subgroups of a known size, and
+rows are long and contiguous, the invocations of one take turns along the row and join what they
+have. Where nothing is known of subgroups those of a workgroup do, through workgroup memory, if
+there are few rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 from iree_core.codegen.builder import Index, NotScheduled, Scalar
 from iree_core.codegen.dispatch import Dispatch
-from iree_core.codegen.gpu.cooperative import reduce_subgroup
+from iree_core.codegen.gpu.cooperative import reduce_subgroup, reduce_workgroup
 from iree_core.codegen.gpu.frame import GpuFrame, make_gpu_kernel, product
-from iree_core.codegen.gpu.kernel import GpuKernel, GpuModel
-from iree_core.codegen.reduction import Share, combiners, emit_inline, reduction_dims
+from iree_core.codegen.gpu.kernel import ANY_NUMBER, GpuKernel, GpuModel
+from iree_core.codegen.reduction import (
+    Combiner,
+    Share,
+    combiners,
+    emit_inline,
+    reduction_dims,
+    reduction_lengths,
+)
 from iree_core.codegen.rows import RowPlan, plan_rows, row_loops, row_value, spread
 from iree_core.codegen.trace import trace_dims
 from iree_core.ir import ir
+
+# Bytes of workgroup memory that every device has, and of the widest element.
+_WORKGROUP_MEMORY, _WIDEST = 16384, 8
+# Elements of a row that one invocation reads at most.
+_LONGEST_ROW = 16384
 
 
 def build_rows(dispatch: Dispatch, gpu: GpuModel) -> GpuKernel:
@@ -28,15 +43,18 @@ def build_rows(dispatch: Dispatch, gpu: GpuModel) -> GpuKernel:
             be computed row by row.
     """
     plan = plan_rows(dispatch)
-    together = _is_for_subgroups(plan, gpu)
+    together = gpu.subgroup if _is_for_subgroups(plan, gpu) else 0
+    workgroup = gpu.invocations
+    if not together and _is_for_workgroups(plan, gpu):
+        together = workgroup = gpu.row_invocations
     if not together and len(plan.stages) == 1 and _only_rows(dispatch, plan):
         raise NotScheduled("one reduction whose results have one element per row")
 
     def fill(frame: GpuFrame) -> None:
-        _Rows(frame, dispatch, plan, gpu if together else None).emit()
+        _Rows(frame, dispatch, plan, gpu, together).emit()
 
-    grid = product(plan.rows) * (gpu.subgroup if together else 1)
-    return make_gpu_kernel(dispatch, "rows", grid, fill, workgroup=gpu.invocations)
+    grid = product(plan.rows) * (together or 1)
+    return make_gpu_kernel(dispatch, "rows", grid, fill, workgroup=workgroup)
 
 
 def _is_for_subgroups(plan: RowPlan, gpu: GpuModel) -> bool:
@@ -44,15 +62,31 @@ def _is_for_subgroups(plan: RowPlan, gpu: GpuModel) -> bool:
     if not gpu.subgroup or not plan.along or any(combiners(op) is None for op in plan.stages):
         return False
     first = plan.stages[0]
-    lengths = [
-        tensor.type.shape[position]
-        for tensor, map_ in zip(first.inputs, first.indexing_maps, strict=False)
-        if isinstance(tensor.type, ir.RankedTensorType)
-        for position, result in enumerate(map_.value.results)
-        if isinstance(result, ir.AffineDimExpr) and result.position == reduction_dims(first)[-1]
-    ]
-    known = [n for n in lengths if n != ir.ShapedType.get_dynamic_size()]
-    return not known or known[0] >= gpu.subgroup
+    length = reduction_lengths(first).get(reduction_dims(first)[-1])
+    return length is None or length >= gpu.subgroup
+
+
+def _is_for_workgroups(plan: RowPlan, gpu: GpuModel) -> bool:
+    """Whether workgroups take a row each: few that have work for all, or very long ones."""
+    if not gpu.row_invocations or any(combiners(op) is None for op in plan.stages):
+        return False
+    known = [n for n in plan.rows if isinstance(n, int)]
+    # Rows that are not contiguous are read together where neighbours take neighbouring ones.
+    most = gpu.shared_rows if plan.along else min(gpu.shared_rows, gpu.invocations)
+    few = most >= ANY_NUMBER or (len(known) == len(plan.rows) and prod(known) <= most)
+    results = sum(len(op.results) for op in plan.stages)
+    if results * gpu.row_invocations * _WIDEST > _WORKGROUP_MEMORY:
+        return False
+    least = 2 * gpu.row_invocations if few else _LONGEST_ROW
+    return all(_is_long(op, least, few) for op in plan.stages)
+
+
+def _is_long(op: ir.OpView, least: int, guess: bool) -> bool:
+    """Whether a reduction has a loop of that length; ``guess`` where a length is not known."""
+    known = reduction_lengths(op)
+    return max(known.values(), default=0) >= least or (
+        guess and len(known) < len(reduction_dims(op))
+    )
 
 
 def _only_rows(dispatch: Dispatch, plan: RowPlan) -> bool:
@@ -65,23 +99,29 @@ def _only_rows(dispatch: Dispatch, plan: RowPlan) -> bool:
 
 
 class _Rows:
-    """Emission of one row: by one invocation, or by a subgroup of the ``gpu``."""
+    """Emission of one row: by one invocation, or by ``together`` of them."""
 
     def __init__(
-        self, frame: GpuFrame, dispatch: Dispatch, plan: RowPlan, gpu: GpuModel | None
+        self, frame: GpuFrame, dispatch: Dispatch, plan: RowPlan, gpu: GpuModel, together: int
     ) -> None:
         self.frame, self.dispatch, self.plan = frame, dispatch, plan
         self.builder, self.evaluator = frame.builder, frame.evaluator
         self.share: Share | None = None
         self.item: Scalar = frame.item
-        if gpu is not None:
-            width = gpu.subgroup
-            self.item = self.builder.div(frame.item, width)
+        if together and together == gpu.subgroup:
+            self.item = self.builder.div(frame.item, together)
             self.share = Share(
-                self.builder.mod(frame.item, width),
-                width,
+                self.builder.mod(frame.item, together),
+                together,
                 lambda combiner, value: reduce_subgroup(combiner, value, gpu),
             )
+        elif together:
+            self.item = frame.group
+            self.share = Share(frame.local, together, self._reduce, longest=True)
+
+    def _reduce(self, combiner: Combiner, value: ir.Value) -> ir.Value:
+        count = self.frame.workgroup
+        return reduce_workgroup(combiner, value, self.frame.local, count, self.builder)
 
     def emit(self) -> None:
         first = self.plan.stages[0]

@@ -202,8 +202,14 @@ def _no_heap(_: Emitter, __: ir.OpView) -> None:
 
 
 def _global(e: Emitter, op: ir.OpView) -> None:
-    """Emit a constant table as a private array."""
-    kind, flat = op.results[0].type, table_values(op)
+    """Emit workgroup memory, or a constant table as a private array."""
+    kind = op.results[0].type
+    if kind.memory_space is not None:
+        name = ir.FlatSymbolRefAttr(op.attributes["name"]).value
+        (count,) = kind.shape
+        e.set_view(op.results[0], e.memory.shared(name, kind.element_type, count))
+        return
+    flat = table_values(op)
     if flat.size > _LARGEST_TABLE:
         raise CompileError(f"A constant table of {flat.size} elements is too large for a shader.")
     values = [e.types.number(kind.element_type, number.item()) for number in flat]

@@ -1,4 +1,4 @@
-"""Buffers, push constants and private arrays as SPIR-V variables, and views into them.
+"""Buffers, push constants, private and shared arrays as SPIR-V variables, and views into them.
 
 A binding may be read as elements of several types (a vector of four beside single elements):
 each type has a variable of its own on the same binding.
@@ -45,6 +45,7 @@ class Memory:
         self._aliased = set(aliased)
         self._written: set[int] = set()
         self._variables: dict[tuple[int, int], tuple[int, int]] = {}
+        self._shared: dict[str, View] = {}
 
     def pointer(self, view: View, index: int, vector: int = 1, *, write: bool = False) -> int:
         """Return a pointer to element ``index`` (an id) of a view, or to that group of 4."""
@@ -93,6 +94,16 @@ class Memory:
         initial = asm.composite(kind, values)
         variable = asm.local_variable(asm.pointer("Function", kind), initial)
         return View(element, array=(variable, "Function"))
+
+    def shared(self, name: str, element: ir.Type, count: int) -> View:
+        """Return the array of that name in workgroup memory, ``count`` elements."""
+        if name not in self._shared:
+            asm = self.asm
+            length = asm.constant(asm.integer(32), [count])
+            kind = asm.kind("TypeArray", self.types.value(element), length)
+            variable = asm.global_variable(asm.pointer("Workgroup", kind), "Workgroup")
+            self._shared[name] = View(element, array=(variable, "Workgroup"))
+        return self._shared[name]
 
     def scalars(self, count: int) -> list[int]:
         """Emit the push constants: one 32-bit number each."""

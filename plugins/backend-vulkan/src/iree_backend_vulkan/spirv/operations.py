@@ -73,9 +73,19 @@ def _complex_constant(e: Emitter, op: ir.OpView) -> None:
     e.result(op, e.asm.composite(e.types.value(kind), parts))
 
 
+# Of the enumerations of scopes and memory semantics.
+_WORKGROUP, _ACQUIRE_RELEASE, _WORKGROUP_MEMORY = 2, 0x8, 0x100
+
+
+def _barrier(e: Emitter, _: ir.OpView) -> None:
+    scope, order = e.index(_WORKGROUP), e.index(_ACQUIRE_RELEASE | _WORKGROUP_MEMORY)
+    e.asm.effect("ControlBarrier", scope, scope, order)
+
+
 TABLE: dict[str, Emit] = {
     **ARITHMETIC,
     **ACCESSES,
+    "gpu.barrier": _barrier,
     "vector.broadcast": _broadcast,
     "vector.step": _step,
     "vector.extract": _extract,
