@@ -12,11 +12,15 @@ from hypothesis import strategies as st
 from tests.codegen.test_attention import Case
 from tests.cuda import harness as cuda
 from tests.metal import harness as metal
+from tests.passes.globalopt_kit import count, make_state
+from tests.passes.globalopt_kit import run as transform
 from tests.vulkan import harness as vulkan
 
 from iree_core.codegen.gpu import build_gpu_kernel
 from iree_core.codegen.gpu.kernel import GpuModel
+from iree_core.interfaces import Target
 from iree_core.ir import make_context
+from iree_core.passes import dispatch, globalopt
 
 RUNNERS = {"vulkan": vulkan, "cuda": cuda, "metal": metal}
 
@@ -98,6 +102,15 @@ def test_few_queries_are_shared_by_a_subgroup_and_many_are_not() -> None:
         assert kernel.schedule == "attention"
         assert 1 <= rows <= model.sums // 64
         assert ("gpu." in kernel.module) == (workers > 1)
+
+
+@pytest.mark.parametrize("takes_attention,dispatches", [(True, 1), (False, 3)])
+def test_targets_that_take_attention_get_it_whole(takes_attention: bool, dispatches: int) -> None:
+    state = make_state()
+    state.target = Target("gpu", "", attention=takes_attention)
+    passes = [*globalopt.passes(state), *dispatch.passes(state)]
+    text = Case(1, 2, 32, 48, 16, 16).text().replace(" attributes {flow.dispatch}", "")
+    assert count(transform(text, passes, state)[0])["call @"] == dispatches
 
 
 def test_memory_does_not_grow_with_the_square() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from tests.cuda import harness as cuda
-from tests.gpu.dispatches import elementwise
+from tests.gpu.dispatches import elementwise, matmul_text
 from tests.gpu.functions import RANGES, samples, worst_ulp
 from tests.metal import harness as metal
 from tests.vulkan import harness as vulkan
@@ -94,6 +94,17 @@ def test_remainders() -> None:
     (found,), _ = vulkan.run_dispatch(source, [x, y], [5], [((5,), np.float64)])
     with np.errstate(all="ignore"):
         np.testing.assert_array_equal(found, np.fmod(x, y))
+
+
+@pytest.mark.parametrize("on", [vulkan, cuda, metal])
+def test_remainders_of_vectors(on: ModuleType) -> None:
+    """A product's tile computes several columns at a time; what follows it does, too."""
+    rng = np.random.default_rng(3)
+    x, w = (rng.integers(-9, 9, shape).astype(np.float32) for shape in ((8, 8), (8, 16)))
+    y = rng.integers(1, 9, (8, 16)).astype(np.float32)
+    source = matmul_text(8, 16, 8).replace("%0 = arith.addf %a, %b", "%0 = arith.remf %a, %b")
+    (found,), _ = on.run_dispatch(source, [x, w, y], [], [((8, 16), np.float32)])
+    np.testing.assert_array_equal(found, np.fmod(x @ w, y))
 
 
 def test_metal_has_no_double_precision() -> None:

@@ -15,7 +15,7 @@ from iree_core.codegen.arithmetic.functions import BINARY, PERIODIC, REDUCTION_L
 from iree_core.codegen.arithmetic.numeric import Num, constant, element_of, shaped_like
 from iree_core.codegen.arithmetic.trigonometry import large_circular
 from iree_core.errors import CompileError
-from iree_core.ir import arith, ir, run_pipeline
+from iree_core.ir import arith, ir, run_pipeline, vector
 
 _BITWISE = frozenset({"math.absf", "math.copysign"})
 # Upstream has them of f16 and bf16, not of narrower floats.
@@ -176,10 +176,16 @@ def _expand_remainders(module: ir.Module) -> None:
     """Compute the remainder of floats exactly: x - n y by long division on the exponents."""
     for op in _find(module, lambda op: op.name == "arith.remf"):
         with ir.InsertionPoint(op), op.location:
-            x, y = (Num(operand, False) for operand in op.operands)
-            if isinstance(x.kind, ir.VectorType):
-                raise CompileError("GPU backends have no arith.remf of vectors.")
-            op.results[0].replace_all_uses_with(_remainder(x, y).value)
+            x, y = op.operands
+            if isinstance(x.type, ir.VectorType):
+                # Lanes differ in how long they take.
+                lanes = range(x.type.get_dim_size(0))
+                parts = [[vector.ExtractOp(o, [], [n]).result for o in (x, y)] for n in lanes]
+                found = [_remainder(Num(a, False), Num(b, False)).value for a, b in parts]
+                result = vector.FromElementsOp(x.type, found).result
+            else:
+                result = _remainder(Num(x, False), Num(y, False)).value
+            op.results[0].replace_all_uses_with(result)
         op.erase()
 
 
