@@ -61,6 +61,10 @@ def _elementwise() -> None:
     add("CAST f32 i32", "CAST", [_X], [T("i32")])
     add("CAST f32 i1", "CAST", [_X], [T("i1")])
     add("CAST i32 f32", "CAST", [T("i32", (4, 3), -99, 99)], [_Y])
+    for source, target in ((T("f32", (3, 4), -9, 9), "i32"), (T("i16", (3, 4), -99, 99), "ui16")):
+        add(f"BITCAST {source.kind} {target}", "BITCAST", [source], [T(target)])
+    add("BITCAST f32 ui8", "BITCAST", [_X], [T("ui8")])
+    add("BITCAST i16 f32", "BITCAST", [T("i16", (5, 2), 0, 9999)], [_Y])
     add("DEQUANTIZE f16", "DEQUANTIZE", [T("f16", (3, 4))], [_Y])
     add(
         "ADD f32 dynamic", "ADD", [T("f32", (1, 4), signature=(-1, 4)), _weights(4)], [_Y],
@@ -172,6 +176,12 @@ def _windows() -> None:
         "CONV_3D f32", "CONV_3D", [volume, _weights(2, 3, 2, 3, 4), _weights(4)], [_Y],
         "Conv3DOptions", strideD=1, strideH=2, strideW=1,
     )  # fmt: skip
+    for name, padding, sizes in (("same", 0, [1, 4, 10, 6, 4]), ("valid", 1, [1, 5, 11, 7, 4])):
+        add(
+            f"CONV_3D_TRANSPOSE f32 {name}", "CONV_3D_TRANSPOSE",
+            [c(sizes), _weights(2, 3, 2, 4, 3), volume], [_Y], "Conv3DOptions",
+            padding=padding, strideD=1, strideH=2, strideW=1,
+        )  # fmt: skip
 
 
 def _matrices() -> None:
@@ -283,7 +293,32 @@ def _recurrent() -> None:
             "UnidirectionalSequenceLSTMOptions", timeMajor=major, fusedActivationFunction=4,
             cellClip=0.0, calls=2,
         )  # fmt: skip
+    direction = [*w, *r, None, None, None, *b, None, None]
+    both = [T("f32", (batch, 5, width)), *direction, *direction, *state, *state, *[None] * 9]
+    for merged in (False, True):
+        add(
+            f"BIDIRECTIONAL_SEQUENCE_LSTM f32{' merged' if merged else ''}",
+            "BIDIRECTIONAL_SEQUENCE_LSTM", both, [_Y] if merged else [_Y, _Y],
+            "BidirectionalSequenceLSTMOptions", mergeOutputs=merged, fusedActivationFunction=4,
+            timeMajor=False, calls=2,
+        )  # fmt: skip
+    step = [T("f32", (batch, width)), *direction, *state]
+    add("LSTM f32", "LSTM", step, [_Y], "LSTMOptions", fusedActivationFunction=4, calls=2)
+    basic = [
+        T("f32", (batch, width)), T("f32", (batch, units)), _weights(4 * units, width + units),
+        _weights(4 * units), T("f32", (batch, units)),
+    ]  # fmt: skip
+    add(
+        "LSTM f32 basic", "LSTM", basic, [_Y] * 4, "LSTMOptions", fusedActivationFunction=4,
+        kernelType=1,
+    )  # fmt: skip
     rnn = [w[0], r[0], b[0], state[0]]
+    sequence = T("f32", (batch, 5, width))
+    add(
+        "BIDIRECTIONAL_SEQUENCE_RNN f32", "BIDIRECTIONAL_SEQUENCE_RNN",
+        [sequence, *rnn, *rnn, *[None] * 3], [_Y, _Y], "BidirectionalSequenceRNNOptions",
+        fusedActivationFunction=4, calls=2,
+    )  # fmt: skip
     add(
         "UNIDIRECTIONAL_SEQUENCE_RNN f32", "UNIDIRECTIONAL_SEQUENCE_RNN",
         [T("f32", (batch, 5, width)), *rnn], [_Y], "SequenceRNNOptions",

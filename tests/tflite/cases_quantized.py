@@ -196,6 +196,45 @@ def _hybrid() -> None:
         [image, d, c(rng.uniform(-1, 1, 4), "f32")], [T("f32")], "DepthwiseConv2DOptions",
         strideH=1, strideW=1, depthMultiplier=1, rtol=1e-4, atol=1e-4,
     )  # fmt: skip
+    loose = {"rtol": 1e-4, "atol": 1e-4}
+    for name, turned, asymmetric in (("", False, False), (" turned", True, True)):
+        y = _integers("i8", 2, *((5, 8) if turned else (8, 5)), scale=0.02)
+        x = T("f32", (2, 8, 3) if turned else (2, 3, 8))
+        add(
+            f"BATCH_MATMUL hybrid{name}", "BATCH_MATMUL", [x, y], [T("f32")], "BatchMatMulOptions",
+            adjX=turned, adjY=turned, asymmetricQuantizeInputs=asymmetric, **loose,
+        )  # fmt: skip
+    _hybrid_recurrent(loose)
+
+
+def _hybrid_recurrent(loose: dict[str, float]) -> None:
+    units, width, batch = 4, 3, 2
+    w, r = _integers("i8", units, width, scale=0.01), _integers("i8", units, units, scale=0.01)
+    b = c(np.linspace(-1, 1, units), "f32")
+    state = T("f32", (batch, units), variable=True)
+    sequence = T("f32", (batch, 5, width))
+    inputs = [sequence, *[w] * 4, *[r] * 4, None, None, None, *[b] * 4, None, None, state, state]
+    for asymmetric in (False, True):
+        suffix = " asymmetric" if asymmetric else ""
+        add(
+            f"UNIDIRECTIONAL_SEQUENCE_LSTM hybrid{suffix}", "UNIDIRECTIONAL_SEQUENCE_LSTM",
+            [*inputs, None, None, None, None], [T("f32")], "UnidirectionalSequenceLSTMOptions",
+            fusedActivationFunction=4, asymmetricQuantizeInputs=asymmetric, **loose,
+        )  # fmt: skip
+    add(
+        "UNIDIRECTIONAL_SEQUENCE_RNN hybrid", "UNIDIRECTIONAL_SEQUENCE_RNN",
+        [sequence, w, r, b, state], [T("f32")], "SequenceRNNOptions", fusedActivationFunction=4,
+        **loose,
+    )  # fmt: skip
+    add(
+        "SVDF hybrid", "SVDF",
+        [
+            T("f32", (batch, width)), _integers("i8", 8, width, scale=0.01),
+            _integers("i8", 8, 6, scale=0.01), b,
+            T("f32", (batch, 48), variable=True),
+        ],
+        [T("f32")], "SVDFOptions", rank=2, **loose,
+    )  # fmt: skip
 
 
 def _conversions() -> None:

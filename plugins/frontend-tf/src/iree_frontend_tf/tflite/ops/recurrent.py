@@ -11,23 +11,36 @@ from iree_core.lowering.loops import for_loop
 from iree_core.lowering.scalars import constant
 from iree_core.lowering.structured import contract, elementwise
 from iree_core.lowering.tensors import Tensor
+from iree_frontend_tf.tflite.ops.accumulate import is_hybrid
 from iree_frontend_tf.tflite.ops.common import NONE, activate, activate_scalar, clamp
+from iree_frontend_tf.tflite.ops.matmul import times_filters
 from iree_frontend_tf.tflite.ops.reduce import total
 from iree_frontend_tf.tflite.registry import Node, lowering
 
 
-def _require_floats(node: Node, positions: Sequence[int]) -> None:
-    for position in positions:
-        if node.has(position) and node.value(position).element != F32:
+def _require_floats(node: Node, positions: Sequence[int], weights: Sequence[int] = ()) -> None:
+    """Refuse anything but floats; ``weights`` may be scaled integers that floats meet."""
+    for position in (*positions, *weights):
+        if not node.has(position) or node.value(position).element == F32:
+            continue
+        if position not in weights or not is_hybrid(node, position):
             node.unsupported(
-                "recurrent layers are supported with f32 inputs and weights only",
-                "Convert the model without quantizing its recurrent layers.",
+                "recurrent layers are supported with f32 inputs only",
+                "Convert the model without full integer quantization of its recurrent layers.",
             )
 
 
-def _times(x: Tensor, w: Tensor) -> Tensor:
-    """Return ``x . w^T``."""
-    return contract(x, ["b", "i"], w, ["o", "i"], ["b", "o"], F32)
+def _real(node: Node, position: int) -> Tensor:
+    """Return the weights of input ``position`` as floats."""
+    w = node.tensor(position)
+    if w.element == F32:
+        return w
+    scale, _ = node.scale(node.input(position))
+
+    def body(v: ir.Value) -> ir.Value:
+        return arith.mulf(arith.sitofp(F32.type, v), constant(float(scale), F32))
+
+    return elementwise([w], F32, body)
 
 
 def _add(*parts: Tensor | None) -> Tensor:
@@ -87,19 +100,19 @@ class _Lstm:
     17-20 layer normalization.
     """
 
-    def __init__(self, node: Node, places: Sequence[int | None]) -> None:
+    def __init__(self, node: Node, places: Sequence[int]) -> None:
         def get(number: int) -> Tensor | None:
-            place = places[number]
-            return None if place is None else node.optional(place)
+            return node.optional(places[number])
 
-        _require_floats(node, [p for p in places if p is not None])
+        matrices = [places[i] for i in (*range(11), 15)]
+        _require_floats(node, [p for p in places if p not in matrices], matrices)
         self.node = node
-        self.weights = [get(i) for i in range(4)]
-        self.recurrent = [get(4 + i) for i in range(4)]
-        peepholes = [get(8 + i) for i in range(3)]
+        self.weights = places[:4]
+        self.recurrent = places[4:8]
+        peepholes = [_real(node, p) if node.has(p) else None for p in places[8:11]]
         self.peepholes = [peepholes[0], peepholes[1], None, peepholes[2]]
         self.biases = [get(11 + i) for i in range(4)]
-        self.projection, self.projection_bias = get(15), get(16)
+        self.projection, self.projection_bias = places[15], get(16)
         self.norms = [get(17 + i) for i in range(4)] if len(places) > 17 else [None] * 4
         self.cell_clip = float(node.option("CellClip", 0.0))
         self.projection_clip = float(node.option("ProjClip", 0.0))
@@ -107,9 +120,9 @@ class _Lstm:
 
     def gate(self, number: int, x: Tensor, h: Tensor, cell: Tensor | None) -> Tensor | None:
         w, r = self.weights[number], self.recurrent[number]
-        if w is None or r is None:
+        if not self.node.has(w) or not self.node.has(r):
             return None
-        sums = _add(_times(x, w), _times(h, r))
+        sums = _add(times_filters(self.node, x, w), times_filters(self.node, h, r))
         peephole = self.peepholes[number]
         if peephole is not None and cell is not None:
             sums = _add(sums, _mul(cell, peephole))
@@ -141,8 +154,8 @@ class _Lstm:
         if leaving is None:
             self.node.unsupported("weights of the output gate are missing")
         out = _mul(_sigmoid(leaving), activate(self.node, cell, self.activation))
-        if self.projection is not None:
-            out = _add(_times(out, self.projection), self.projection_bias)
+        if self.node.has(self.projection):
+            out = _add(times_filters(self.node, out, self.projection), self.projection_bias)
             if self.projection_clip > 0:
                 limit = self.projection_clip
                 out = elementwise([out], F32, lambda v: clamp(v, -limit, limit, F32))
@@ -221,11 +234,14 @@ def bidirectional_lstm(node: Node) -> list[Tensor]:
     return outputs
 
 
-def _rnn_step(node: Node, w: Tensor, r: Tensor, bias: Tensor) -> Step:
+def _rnn_step(node: Node, first: int) -> Step:
+    """Return a step with the weights, recurrent weights and bias at ``first`` and after."""
     kind = int(node.option("FusedActivationFunction", NONE))
+    _require_floats(node, [0, first + 2], [first, first + 1])
+    bias = node.tensor(first + 2)
 
     def step(x: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        sums = _add(_times(x, w), _times(state[0], r), bias)
+        sums = _add(times_filters(node, x, first), times_filters(node, state[0], first + 1), bias)
         made = elementwise([sums], F32, lambda v: activate_scalar(node, v, F32, kind))
         return made, [made]
 
@@ -235,8 +251,7 @@ def _rnn_step(node: Node, w: Tensor, r: Tensor, bias: Tensor) -> Step:
 @lowering("RNN")
 def rnn(node: Node) -> Tensor:
     """One step of a simple recurrent layer."""
-    _require_floats(node, range(5))
-    step = _rnn_step(node, node.tensor(1), node.tensor(2), node.tensor(3))
+    step = _rnn_step(node, 1)
     output, final = step(node.tensor(0), [_state(node, 4)])
     _store(node, [4], final)
     return output
@@ -245,8 +260,7 @@ def rnn(node: Node) -> Tensor:
 @lowering("UNIDIRECTIONAL_SEQUENCE_RNN")
 def sequence_rnn(node: Node) -> Tensor:
     """A simple recurrent layer over a sequence."""
-    _require_floats(node, range(5))
-    step = _rnn_step(node, node.tensor(1), node.tensor(2), node.tensor(3))
+    step = _rnn_step(node, 1)
     state = [_state(node, 4)]
     output, final = _over_time(
         node.tensor(0), bool(node.option("TimeMajor", False)), state, step,
@@ -259,12 +273,11 @@ def sequence_rnn(node: Node) -> Tensor:
 @lowering("BIDIRECTIONAL_SEQUENCE_RNN")
 def bidirectional_rnn(node: Node) -> list[Tensor]:
     """Simple recurrent layers over a sequence in both directions."""
-    _require_floats(node, range(9))
     if node.has(9):
         node.unsupported("auxiliary inputs are not supported")
     outputs = []
     for first, reverse in ((1, False), (5, True)):
-        step = _rnn_step(node, *[node.tensor(first + i) for i in range(3)])
+        step = _rnn_step(node, first)
         state = [_state(node, first + 3)]
         output, final = _over_time(
             node.tensor(0), bool(node.option("TimeMajor", False)), state, step,
@@ -295,7 +308,7 @@ def _basic_lstm(node: Node) -> list[Tensor]:
     _require_floats(node, range(5))
     x, before, w, bias, cell = (node.tensor(i) for i in range(5))
     joined = tensors.concat([x, before], 1)
-    sums = _add(_times(joined, w), bias)
+    sums = _add(times_filters(node, joined, 2), bias)
     units = index.floordiv(w.dims[0], 4)
     parts = [
         tensors.extract_slice(sums, [0, index.mul(units, i)], [sums.dims[0], units], [1, 1])
@@ -311,10 +324,8 @@ def _basic_lstm(node: Node) -> list[Tensor]:
 @lowering("SVDF")
 def svdf(node: Node) -> Tensor:
     """Filters of low rank over a sliding window of time (Nakkiran et al., 2015)."""
-    _require_floats(node, range(5))
-    x, features, times, bias = (
-        node.tensor(0), node.tensor(1), node.tensor(2), node.optional(3)
-    )  # fmt: skip
+    _require_floats(node, [0, 3, 4], [1, 2])
+    x, features, times, bias = node.tensor(0), node.tensor(1), _real(node, 2), node.optional(3)
     state = _state(node, 4)
     rank = int(node.option("Rank", 1))
     filters, memory = features.dims[0], times.dims[1]
@@ -323,7 +334,7 @@ def svdf(node: Node) -> Tensor:
     rest = tensors.extract_slice(
         window, [0, 0, 1], [batch, filters, index.sub(memory, 1)], [1, 1, 1]
     )
-    now = tensors.expand_dims(_times(x, features), [2])
+    now = tensors.expand_dims(times_filters(node, x, 1), [2])
     window = tensors.concat([rest, now], 2)
     _store(node, [4], [tensors.reshape(window, state.dims)])
     sums = contract(window, ["b", "f", "m"], times, ["f", "m"], ["b", "f"], F32)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from iree_core.ir import tensor
-from iree_core.lowering import index, tensors
+from iree_core.ir import arith, ir, tensor
+from iree_core.lowering import index, scalars, tensors
+from iree_core.lowering.element import from_name
 from iree_core.lowering.index import Dim
-from iree_core.lowering.structured import broadcast_dims, broadcast_to, computed
+from iree_core.lowering.structured import broadcast_dims, broadcast_to, computed, elementwise
 from iree_core.lowering.tensors import Tensor
 from iree_core.lowering.values import Constant, Value
 from iree_frontend_tf.tflite.ops import quantized_elementwise as quantized
@@ -211,16 +212,39 @@ def broadcast_args(node: Node) -> Value:
 
 @lowering("BITCAST")
 def bitcast(node: Node) -> Tensor:
-    """The same bits as another type of the same width."""
-    from iree_core.ir import arith
-    from iree_core.lowering.structured import elementwise
-
+    """The same bits as another type; one of another width joins or makes a last dimension."""
     x, target = node.tensor(0), node.element()
-    if x.element.bits != target.bits:
-        node.unsupported(f"from {x.element.name} to {target.name}, of another width")
-    if x.element.mlir == target.mlir:
-        return Tensor(x.value, x.dims, target)
-    return elementwise([x], target, lambda v: arith.bitcast(target.type, v))
+    if x.element.bits == target.bits:
+        if x.element.mlir == target.mlir:
+            return Tensor(x.value, x.dims, target)
+        return elementwise([x], target, lambda v: arith.bitcast(target.type, v))
+    whole, part = (from_name(f"ui{e.bits}") for e in (x.element, target))
+
+    def bits(v: ir.Value) -> ir.Value:
+        return v if v.type == whole.type else arith.bitcast(whole.type, v)
+
+    def typed(v: ir.Value) -> ir.Value:
+        return v if v.type == target.type else arith.bitcast(target.type, v)
+
+    if whole.bits > part.bits:
+
+        def split(*at: ir.Value) -> ir.Value:
+            place = arith.index_cast(whole.type, at[-1])
+            shift = arith.muli(place, scalars.constant(part.bits, whole))
+            item = bits(tensor.extract(x.value, list(at[:-1])))
+            return typed(arith.trunci(part.type, arith.shrui(item, shift)))
+
+        return computed([*x.dims, whole.bits // part.bits], [target], split)[0]
+
+    def join(*at: ir.Value) -> ir.Value:
+        made = scalars.constant(0, part)
+        for place in range(part.bits // whole.bits):
+            last = arith.constant(ir.IndexType.get(), place)
+            item = arith.extui(part.type, bits(tensor.extract(x.value, [*at, last])))
+            made = arith.ori(made, arith.shli(item, scalars.constant(place * whole.bits, part)))
+        return typed(made)
+
+    return computed(x.dims[:-1], [target], join)[0]
 
 
 def permuted(x: Tensor, dims: Sequence[Dim], source: object) -> Tensor:
