@@ -209,8 +209,8 @@ class BlitEncoder(Encoder):
 class CommandBuffer:
     """An MTLCommandBuffer: encoded, committed once, run in order."""
 
-    def __init__(self, device: Device) -> None:
-        self.device = device
+    def __init__(self, device: Device, queue: int) -> None:
+        self.device, self.queue = device, queue
         self.encoder: Encoder | None = None
         self.steps: list[Callable[[], None]] = []
         self.waits: list[tuple[Event, int]] = []
@@ -268,11 +268,11 @@ class CommandBuffer:
 class Queue:
     """An MTLCommandQueue."""
 
-    def __init__(self, device: Device) -> None:
-        self._device = device
+    def __init__(self, device: Device, number: int) -> None:
+        self._device, self._number = device, number
 
     def commandBuffer(self) -> CommandBuffer:
-        return CommandBuffer(self._device)
+        return CommandBuffer(self._device, self._number)
 
 
 class Device:
@@ -293,6 +293,7 @@ class Device:
         self.failure: str | None = None
         self.stuck = False
         self.most = 1 << 32
+        self._queues = 0
 
     def name(self) -> str:
         return self._name
@@ -313,7 +314,8 @@ class Device:
         return 5 << 30
 
     def newCommandQueue(self) -> Queue:
-        return Queue(self)
+        self._queues += 1
+        return Queue(self, self._queues)
 
     def newSharedEvent(self) -> Event:
         return Event(self)
@@ -340,9 +342,20 @@ class Device:
         return function, None
 
     def advance(self) -> None:
-        """Run what is committed, in order, as far as it does not wait."""
-        while self.work and not self.stuck and self.work[0].ready():
-            self.work.pop(0).run()
+        """Run what is committed, as far as it does not wait: of each queue in order.
+
+        Queues that were made earlier go first, so that what only happens to be committed earlier,
+        to another queue, comes too late.
+        """
+        while not self.stuck:
+            first: dict[int, CommandBuffer] = {}
+            for work in self.work:
+                first.setdefault(work.queue, work)
+            ready = [work for _, work in sorted(first.items()) if work.ready()]
+            if not ready:
+                return
+            self.work.remove(ready[0])
+            ready[0].run()
 
 
 class Metal:

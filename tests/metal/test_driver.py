@@ -15,7 +15,7 @@ from iree_backend_metal.driver import MetalDevice, MetalDriver
 from iree_backend_metal.image import Entry, pack_image, parse_image
 from iree_core.errors import DeviceError, ModuleFileError, UsageError
 from iree_core.expr import const
-from iree_core.hal import BufferView
+from iree_core.hal import BufferView, transfers
 from iree_core.vm.program import Binding, Command, CommandList, Copy, Dispatch, Fill, Operand
 
 ADD = elementwise("%r = arith.addf %a, %b : f32", ["f32", "f32"], "f32")
@@ -122,6 +122,33 @@ def test_a_command_list_is_prepared_once() -> None:
     made = recorded.recording([first], [])
     assert recorded.recording([first], []) is made
     assert recorded.recording([second], []) is not made
+
+
+def test_uploads_do_not_wait_and_later_work_sees_them() -> None:
+    on = open_stand_in(private=True)
+    target = on.allocator.allocate(5000)
+    on.handle.stuck = True
+    data = np.arange(5000, dtype=np.uint8)
+    source = on.allocator.import_host(data)
+    copy = Copy(Binding(0, imm(3)), Binding(1, imm(5)), imm(4000))
+    stream = on.create_stream()
+    stream.execute(on.record(CommandList((copy,), 2, 0), None), [source, target], [])
+    del source
+    on.handle.stuck = False
+    on.handle.advance()
+    stream.synchronize()
+    np.testing.assert_array_equal(target.read(5, 4000), data[3:4003])
+
+
+def test_large_transfers_go_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfers, "PIECE_BYTES", 1000)
+    monkeypatch.setattr(transfers, "_MOST_UNFINISHED_BYTES", 2000)
+    on = open_stand_in(private=True)
+    data = np.random.default_rng(0).integers(0, 256, 5001, np.uint8)
+    buffers = [on.allocator.import_host(data) for _ in range(3)]
+    for buffer in buffers:
+        buffer.write(999, data[999:2002])
+        np.testing.assert_array_equal(buffer.read(1, 5000), data[1:])
 
 
 def test_semaphores() -> None:

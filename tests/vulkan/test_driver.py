@@ -13,11 +13,11 @@ from tests.gpu.dispatches import elementwise
 from tests.onnx.isolation import isolated
 from tests.vulkan.harness import compile_dispatch, device, run_dispatch
 
-from iree_backend_vulkan.driver import VulkanDevice, VulkanDriver
+from iree_backend_vulkan.driver import VulkanDevice, VulkanDriver, VulkanSemaphore
 from iree_backend_vulkan.image import Entry, pack_image, parse_image
 from iree_core.errors import DeviceError, ModuleFileError, UsageError
 from iree_core.expr import const
-from iree_core.hal import BufferView
+from iree_core.hal import BufferView, transfers
 from iree_core.hal.registry import open_device
 from iree_core.vm.program import Binding, Command, CommandList, Copy, Dispatch, Fill, Operand
 
@@ -96,6 +96,36 @@ def test_tensors_at_odd_offsets_are_moved() -> None:
     stream.synchronize()
     found = buffer.read(0, 48).view(np.float32)
     np.testing.assert_array_equal(found, [*range(9), 5, 7, 9])
+
+
+def test_uploads_do_not_wait_and_later_work_sees_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    on = VulkanDriver().create_device("", {"staging": "1"})
+    waits: list[int] = []
+    wait_for = VulkanSemaphore.wait_for
+
+    def counted(self: VulkanSemaphore, value: int, seconds: float) -> bool:
+        waits.append(value)
+        return wait_for(self, value, seconds)
+
+    monkeypatch.setattr(VulkanSemaphore, "wait_for", counted)
+    data = np.arange(5000, dtype=np.uint8)
+    source, target = on.allocator.import_host(data), on.allocator.allocate(5000)
+    copy = Copy(Binding(0, imm(3)), Binding(1, imm(5)), imm(4000))
+    stream = on.create_stream()
+    stream.execute(on.record(CommandList((copy,), 2, 0), None), [source, target], [])
+    assert not waits
+    stream.synchronize()
+    np.testing.assert_array_equal(target.read(5, 4000), data[3:4003])
+
+
+def test_large_transfers_go_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfers, "PIECE_BYTES", 1000)
+    monkeypatch.setattr(transfers, "_MOST_UNFINISHED_BYTES", 2000)
+    on = VulkanDriver().create_device("", {"staging": "1"})
+    data = np.random.default_rng(0).integers(0, 256, 5001, np.uint8)
+    buffers = [on.allocator.import_host(data) for _ in range(3)]
+    for buffer in buffers:
+        np.testing.assert_array_equal(buffer.read(1, 5000), data[1:])
 
 
 def test_semaphores() -> None:

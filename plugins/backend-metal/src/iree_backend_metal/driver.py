@@ -8,31 +8,26 @@ its memory with the GPU).
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from iree_backend_metal import framework
 from iree_backend_metal.commands import Recording
 from iree_backend_metal.executable import Pipeline, load
 from iree_backend_metal.features import FAMILIES, Family
 from iree_backend_metal.image import FORMAT
-from iree_backend_metal.memory import Heap, Memory, MetalBuffer
+from iree_backend_metal.memory import Heap, MetalBuffer
+from iree_backend_metal.transfers import Transfers
 from iree_backend_metal.utilities import Utilities
 from iree_core import hal
 from iree_core.errors import DeviceError
 from iree_core.hal.kernels import KernelExecutable
-from iree_core.hal.parts import PartedAllocator, Piece
+from iree_core.hal.parts import PartedAllocator
 from iree_core.hal.queue import QueueDevice, QueueSemaphore, choose, device_options
 from iree_core.hal.recording import RecordedCommands
 from iree_core.vm.program import CommandList
-
-_STAGING_BYTES = 32 << 20
 
 
 class MetalSemaphore(QueueSemaphore):
@@ -64,14 +59,16 @@ class MetalSemaphore(QueueSemaphore):
 
 
 class MetalDevice(QueueDevice):
-    """One GPU with one command queue.
+    """One GPU with a command queue for kernels, and one for transfers.
 
     Attributes:
         handle: the MTLDevice.
         metal: the framework's module.
         family: what kind of GPU it is.
         heap: its memory.
+        transfers: the way to private memory.
         utilities: kernels of the driver's own.
+        pool: makes the context in which temporary objects are freed at the end.
     """
 
     def __init__(
@@ -87,21 +84,22 @@ class MetalDevice(QueueDevice):
         if family is None:
             raise DeviceError(f"The device {self.description} is unusable: {UNSUPPORTED}.")
         self.metal, self.handle, self.family = source.metal, handle, family
-        self._pool = source.autorelease_pool
+        self.pool = source.autorelease_pool
         self._lock = threading.RLock()
-        self._pending: deque[tuple[Any, tuple[Any, ...]]] = deque()
+        self._pending: list[tuple[Any, Any]] = []
         self._queue = handle.newCommandQueue()
         if self._queue is None:
             raise DeviceError(f"{self.description} makes no command queue.")
         self.heap = Heap(self, private or not handle.hasUnifiedMemory())
         self.allocator = PartedAllocator(self.heap, MetalBuffer)
+        self.transfers = Transfers(self, self._lock)
         self.utilities = Utilities(self)
 
     def load(
         self, data: memoryview, entries: Sequence[tuple[str, int]]
     ) -> KernelExecutable[Pipeline]:
         """Compile a pipeline for every entry point."""
-        with self._pool():
+        with self.pool():
             return load(self, data, entries)
 
     def record(
@@ -132,19 +130,27 @@ class MetalDevice(QueueDevice):
         signals = [(s, value) for s, value in signal if isinstance(s, MetalSemaphore)]
         if len(signals) != len(signal):
             raise DeviceError("A submission signals a semaphore of another device.")
-        with self._lock, self._pool():
+        with self._lock, self.pool():
             self.collect()
             recording = commands.recording(own, params)
             work = self._queue.commandBuffer()
             for semaphore, value in self._events(wait):
                 work.encodeWaitForEvent_value_(semaphore.event, value)
+            uploaded = self.transfers.outstanding()
+            if uploaded is not None:
+                work.encodeWaitForEvent_value_(self.transfers.semaphore.event, uploaded)
             recording.encode(work)
             for semaphore, value in signals:
                 work.encodeSignalEvent_value_(semaphore.event, value)
-            work.commit()
-            self._pending.append((work, (recording, commands, own, tuple(wait), tuple(signal))))
+            self.commit(work, (recording, commands, own, tuple(wait), tuple(signal)))
         if not signal:
             self._finish(work)
+
+    def commit(self, work: Any, kept: Any) -> None:
+        """Commit an MTLCommandBuffer, and keep what it uses until it is complete."""
+        with self._lock:
+            work.commit()
+            self._pending.append((work, kept))
 
     def _events(self, wait: Sequence[hal.Timepoint]) -> list[tuple[MetalSemaphore, int]]:
         """Return what the queue waits for; semaphores of other kinds the host waits for."""
@@ -161,75 +167,24 @@ class MetalDevice(QueueDevice):
     def collect(self) -> None:
         """Let go of what finished work used; work that failed fails the device."""
         with self._lock:
-            while self._pending:
-                work, _ = self._pending[0]
-                status = work.status()
-                if status == self.metal.MTLCommandBufferStatusError:
-                    reason = work.error()
-                    text = "no reason given" if reason is None else reason.localizedDescription()
-                    self.fail(DeviceError(f"Work on {self.description} failed: {text}"))
-                elif status != self.metal.MTLCommandBufferStatusCompleted:
-                    return
-                self._pending.popleft()
+            self._pending = [item for item in self._pending if not self._is_over(item[0])]
+        if self.error is None:
+            self.transfers.settle()
+
+    def _is_over(self, work: Any) -> bool:
+        status = work.status()
+        if status == self.metal.MTLCommandBufferStatusError:
+            reason = work.error()
+            text = "no reason given" if reason is None else reason.localizedDescription()
+            self.fail(DeviceError(f"Work on {self.description} failed: {text}"))
+            return True
+        return bool(status == self.metal.MTLCommandBufferStatusCompleted)
 
     def _finish(self, work: Any) -> None:
         work.waitUntilCompleted()
         self.collect()
         if self.error is not None:
             raise self.error
-
-    def transfer(self, piece: Piece[Memory], data: NDArray[np.uint8], *, write: bool) -> None:
-        """Copy between the host and memory that it does not map, in pieces.
-
-        Pieces start and end at multiples of four bytes, as blit commands must; the bytes around
-        the range are read first where they do not.
-        """
-        offset, end = piece.offset, piece.offset + data.nbytes
-        first, last = offset // 4 * 4, -(-end // 4) * 4
-        for start in range(first, last, _STAGING_BYTES):
-            stop = min(start + _STAGING_BYTES, last)
-            inside = slice(max(start, offset), min(stop, end))
-            part = data[inside.start - offset : inside.stop - offset]
-            self._transfer_piece(piece.memory, start, stop, inside, part, write=write)
-
-    def _transfer_piece(
-        self,
-        memory: Memory,
-        start: int,
-        stop: int,
-        inside: slice,
-        part: NDArray[np.uint8],
-        *,
-        write: bool,
-    ) -> None:
-        between = self.heap.take(stop - start, True)
-        try:
-            assert between.host is not None
-            host = between.host[inside.start - start : inside.stop - start]
-            staging, target = (between.buffer, 0), (memory.buffer, start)
-            if not write or (inside.start, inside.stop) != (start, stop):
-                self._copy_now(target, staging, stop - start)
-            if write:
-                host[:] = part
-                self._copy_now(staging, target, stop - start)
-            else:
-                part[:] = host
-        finally:
-            self.heap.give_back(between)
-
-    def _copy_now(self, source: tuple[Any, int], target: tuple[Any, int], length: int) -> None:
-        if self.error is not None:
-            raise self.error
-        with self._lock, self._pool():
-            work = self._queue.commandBuffer()
-            encoder = work.blitCommandEncoder()
-            encoder.copyFromBuffer_sourceOffset_toBuffer_destinationOffset_size_(
-                *source, *target, length
-            )
-            encoder.endEncoding()
-            work.commit()
-            self._pending.append((work, (source, target)))
-        self._finish(work)
 
 
 UNSUPPORTED = "it is older than the families that this driver knows"

@@ -14,24 +14,22 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from iree_backend_vulkan import vk
 from iree_backend_vulkan.commands import Recording, submit_info
 from iree_backend_vulkan.executable import Pipeline, load
 from iree_backend_vulkan.image import FORMAT
 from iree_backend_vulkan.instance import PhysicalDevice, feature_chain, physical_devices
-from iree_backend_vulkan.memory import Heap, Memory, VulkanBuffer
+from iree_backend_vulkan.memory import Heap, VulkanBuffer
+from iree_backend_vulkan.transfers import Transfers
 from iree_core import hal
 from iree_core.errors import DeviceError
 from iree_core.hal.kernels import KernelExecutable
-from iree_core.hal.parts import PartedAllocator, Piece
+from iree_core.hal.parts import PartedAllocator
 from iree_core.hal.queue import QueueDevice, QueueSemaphore, choose, device_options
 from iree_core.hal.recording import RecordedCommands
 from iree_core.vm.program import CommandList
 
-_STAGING_BYTES = 32 << 20
+_MOST_QUEUES = 2
 
 
 class VulkanSemaphore(QueueSemaphore):
@@ -85,6 +83,7 @@ class VulkanDevice(QueueDevice):
         physical: what it is.
         handle: the VkDevice.
         heap: its memory.
+        transfers: the way there where the host does not map it.
         closed: it is being destroyed.
     """
 
@@ -102,9 +101,7 @@ class VulkanDevice(QueueDevice):
         self._lock = threading.RLock()
         self._pending: deque[tuple[VulkanSemaphore, int, tuple[Any, ...]]] = deque()
         self.handle = self._create()
-        queue = ctypes.c_void_p()
-        self.api.GetDeviceQueue(self.handle, physical.queue_family, 0, vk.pointer(queue))
-        self._queue = queue.value
+        self._queue, *others = self._queues()
         info = vk.CommandPoolCreateInfo(
             sType=vk.COMMAND_POOL_CREATE_INFO,
             flags=vk.COMMAND_POOL_RESET,
@@ -115,6 +112,19 @@ class VulkanDevice(QueueDevice):
         self._pool = pool.value
         self.heap = Heap(self, staged)
         self.allocator = PartedAllocator(self.heap, VulkanBuffer)
+        self.transfers = Transfers(self, others[0] if others else self._queue, self._lock)
+
+    def _queues(self) -> list[int]:
+        """Return the queue for kernels, and one for transfers if the device has a second."""
+        found = []
+        for number in range(min(_MOST_QUEUES, self.physical.queues)):
+            queue = ctypes.c_void_p()
+            self.api.GetDeviceQueue(
+                self.handle, self.physical.queue_family, number, vk.pointer(queue)
+            )
+            assert queue.value is not None
+            found.append(queue.value)
+        return found
 
     def _create(self) -> int:
         first, bytes16, bytes8, timeline = feature_chain()
@@ -124,12 +134,12 @@ class VulkanDevice(QueueDevice):
         bytes16.storageBuffer16BitAccess = "storage16" in features
         bytes8.storageBuffer8BitAccess = "storage8" in features
         timeline.timelineSemaphore = 1
-        priority = ctypes.c_float(1.0)
+        priorities = (ctypes.c_float * _MOST_QUEUES)(*[1.0] * _MOST_QUEUES)
         queue = vk.DeviceQueueCreateInfo(
             sType=vk.DEVICE_QUEUE_CREATE_INFO,
             queueFamilyIndex=self.physical.queue_family,
-            queueCount=1,
-            pQueuePriorities=vk.pointer(priority),
+            queueCount=min(_MOST_QUEUES, self.physical.queues),
+            pQueuePriorities=vk.pointer(priorities),
         )
         info = vk.DeviceCreateInfo(
             sType=vk.DEVICE_CREATE_INFO,
@@ -196,6 +206,9 @@ class VulkanDevice(QueueDevice):
             raise DeviceError("A submission signals a semaphore of another device.")
         with self._lock:
             recording = commands.recording(own, params)
+            uploaded = self.transfers.outstanding()
+            if uploaded is not None:
+                waits.append((self.transfers.semaphore.handle, uploaded))
             info, kept = submit_info(recording.handle, waits, signals)
             self.guarded(self.api.QueueSubmit, self._queue, 1, vk.pointer(info), 0)
             if signal:
@@ -224,51 +237,10 @@ class VulkanDevice(QueueDevice):
             while self._pending:
                 semaphore, value, _ = self._pending[0]
                 if self.error is None and semaphore.query() < value:
-                    return
+                    break
                 self._pending.popleft()
-
-    def transfer(self, piece: Piece[Memory], data: NDArray[np.uint8], *, write: bool) -> None:
-        """Copy between the host and memory that it does not map, in pieces."""
-        for start in range(0, data.nbytes, _STAGING_BYTES):
-            part = data[start : start + _STAGING_BYTES]
-            memory = self.heap.take(part.nbytes, True)
-            try:
-                area = (ctypes.c_uint8 * part.nbytes).from_address(memory.address)
-                host = np.ctypeslib.as_array(area)
-                if write:
-                    host[:] = part
-                ends = (memory.buffer, 0), (piece.memory.buffer, piece.offset + start)
-                source, target = ends if write else ends[::-1]
-                self._copy_now(source, target, part.nbytes)
-                if not write:
-                    part[:] = host
-            finally:
-                self.heap.give_back(memory)
-
-    def _copy_now(self, source: tuple[int, int], target: tuple[int, int], length: int) -> None:
-        with self._lock:
-            handle = self.allocate_command_buffer()
-            begin = vk.CommandBufferBeginInfo(sType=vk.COMMAND_BUFFER_BEGIN_INFO)
-            self.api.BeginCommandBuffer(handle, vk.pointer(begin))
-            region = vk.BufferCopy(source[1], target[1], length)
-            self.api.CmdCopyBuffer(handle, source[0], target[0], 1, vk.pointer(region))
-            barrier = vk.MemoryBarrier(
-                sType=vk.MEMORY_BARRIER,
-                srcAccessMask=vk.ACCESS_TRANSFER_WRITE,
-                dstAccessMask=vk.ACCESS_HOST_READ | vk.ACCESS_SHADER_READ,
-            )
-            stages = vk.PIPELINE_STAGE_HOST | vk.PIPELINE_STAGE_COMPUTE
-            self.api.CmdPipelineBarrier(
-                handle, vk.PIPELINE_STAGE_TRANSFER, stages, 0, 1, vk.pointer(barrier),
-                0, None, 0, None,
-            )  # fmt: skip
-            self.api.EndCommandBuffer(handle)
-            semaphore = self.create_semaphore()
-            info, kept = submit_info(handle, [], [(semaphore.handle, 1)])
-            self.guarded(self.api.QueueSubmit, self._queue, 1, vk.pointer(info), 0)
-            semaphore.wait(1)
-            del kept
-            self.free_command_buffer(handle, 0)
+        if self.error is None:
+            self.transfers.settle()
 
     # Objects that recordings use.
 

@@ -136,4 +136,8 @@ class VulkanBuffer(MappedBuffer[Memory]):
 
     def transfer(self, piece: Piece[Memory], data: NDArray[np.uint8], *, write: bool) -> None:
         """Copy between the host and memory that it does not map."""
-        self.heap.device.transfer(piece, data, write=write)
+        transfers = self.heap.device.transfers
+        if write:
+            transfers.upload(piece.memory, piece.offset, data, self)
+        else:
+            transfers.download(piece.memory, piece.offset, data)
