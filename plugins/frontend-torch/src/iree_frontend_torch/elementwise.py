@@ -222,3 +222,14 @@ def _nextafter(x: torch.Tensor, y: torch.Tensor) -> Any:
     smallest = torch.full([], 5e-324 if x.dtype == torch.float64 else 1e-45, dtype=x.dtype)
     moved = torch.where(x == 0, torch.where(y > 0, smallest, -smallest), moved)
     return torch.where(x.isnan() | y.isnan(), x + y, torch.where(x == y, y, moved))
+
+
+@register(torch.ops.prims.convert_element_type.default)
+def _to_wide_complex(x: torch.Tensor, dtype: torch.dtype) -> Any:
+    # torch-mlir's importer has no number for the type.
+    if dtype != torch.complex128 or x.dtype == dtype:
+        return NotImplemented
+    if x.is_complex():
+        return torch.complex(aten.real(x).double(), aten.imag(x).double())
+    wide = x.double()
+    return torch.complex(wide, torch.zeros_like(wide))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -105,16 +106,34 @@ def _scatter_mean(
     return total / count if x.is_floating_point() else total.div(count, rounding_mode="floor")
 
 
+def _dense(size: Any) -> list[int]:
+    """Return the strides of a contiguous tensor."""
+    return [math.prod(size[n + 1 :]) for n in range(len(size))]
+
+
 @register(aten.as_strided.default)
 def _as_strided(x: Tensor, size: Any, stride: Any, storage_offset: Any = None) -> Any:
     """Read the elements one by one where torch-mlir's way, for known sizes only, does not do."""
     known = all(isinstance(n, int) for n in (*x.shape, *size, *stride, storage_offset or 0))
+    if known and x.is_contiguous() and list(stride) == _dense(size):
+        start, count = storage_offset or 0, math.prod(size)
+        if start + count <= x.numel():
+            return x.reshape(-1).narrow(0, start, count).reshape(size)
     if known or not x.is_contiguous():
         return NotImplemented
     place = torch.full([], storage_offset or 0, dtype=torch.int64)
     for count, step in zip(size, stride, strict=True):
         place = place.unsqueeze(-1) + torch.arange(count) * step
     return x.reshape(-1)[place.reshape(-1)].reshape(size)
+
+
+@register(aten.resize.default)
+def _resize(x: Tensor, size: Any, *, memory_format: Any = None) -> Tensor:
+    """Keep the first elements; what PyTorch leaves undefined is zero."""
+    count, flat = math.prod(size), x.reshape(-1)
+    if count > flat.shape[0]:
+        flat = torch.cat([flat, flat.new_zeros([count - flat.shape[0]])])
+    return flat.narrow(0, 0, count).reshape(size)
 
 
 @register(aten.diagonal_scatter.default)

@@ -153,6 +153,14 @@ def _combinations(x: Tensor, r: int = 2, with_replacement: bool = False) -> Any:
     return x[place.reshape(-1)].reshape(place.shape)
 
 
+@_instead_of(torch.narrow, Tensor.narrow)
+def _narrow(x: Tensor, dim: int, start: Any, length: Any) -> Any:
+    if not isinstance(start, Tensor):
+        return NotImplemented
+    first = torch.where(start < 0, start + x.shape[dim], start).reshape(1)
+    return x.index_select(dim, first + torch.arange(length))
+
+
 @_instead_of(torch.linalg.lstsq)
 def _least_squares(
     a: Tensor, b: Tensor, rcond: float | None = None, *, driver: str | None = None
@@ -181,3 +189,56 @@ def _least_squares(
         values = found if driver in ("gelsd", "gelss") else nothing
     solution = x.squeeze(-1) if vector else x
     return torch.return_types.linalg_lstsq((solution, residuals, rank, values))
+
+
+@_instead_of(torch.nn.functional.ctc_loss, torch.ctc_loss)
+def _ctc_loss(
+    log_probs: Tensor, targets: Tensor, input_lengths: Any, target_lengths: Any, blank: int = 0,
+    reduction: Any = "mean", zero_infinity: bool = False,
+) -> Any:  # fmt: skip
+    """Sum over all alignments, forwards in time (Graves et al. 2006)."""
+    if log_probs.dim() == 2:
+        if targets.dim() != 1:
+            return NotImplemented
+        log_probs, targets = log_probs.unsqueeze(1), targets.unsqueeze(0)
+    if targets.dim() != 2 or targets.shape[1] == 0:
+        return NotImplemented  # concatenated targets: how many there are depends on the data
+    times = torch.as_tensor(input_lengths).reshape(-1)
+    lengths = torch.as_tensor(target_lengths).reshape(-1)
+    last = _ctc_scan(log_probs, targets, times, blank)
+    ends = torch.stack([2 * lengths, (2 * lengths - 1).clamp(min=0)], 1)
+    reached = last.gather(1, ends)
+    only_blank = (lengths == 0).unsqueeze(1) & torch.tensor([[False, True]])
+    loss = -torch.logsumexp(torch.where(only_blank, -math.inf, reached), 1)
+    if zero_infinity:
+        loss = torch.where(loss == math.inf, 0.0, loss)
+    kind = {0: "none", 1: "mean", 2: "sum"}.get(reduction, reduction)
+    if kind == "mean":
+        return (loss / lengths.clamp(min=1)).mean()
+    return loss.sum() if kind == "sum" else loss
+
+
+def _ctc_scan(log_probs: Tensor, targets: Tensor, times: Tensor, blank: int) -> Tensor:
+    """Return the logarithms of the sums [n, 2 s + 1] for labels with blanks between them."""
+    from torch._higher_order_ops.scan import scan
+
+    labels = torch.stack([torch.full_like(targets, blank), targets], 2).flatten(1)
+    labels = torch.cat([labels, torch.full_like(targets[:, :1], blank)], 1).to(torch.int64)
+    emitted = log_probs.gather(2, labels.unsqueeze(0).expand(log_probs.shape[0], -1, -1))
+    place = torch.arange(labels.shape[1])
+    before = torch.nn.functional.pad(labels[:, :-2], (2, 0), value=blank)
+    jumps = (place >= 2) & (labels != blank) & (labels != before)
+    jump = torch.where(jumps, 0.0, -math.inf).to(log_probs.dtype)
+    first = torch.where(place < 2, emitted[0], -math.inf)
+    active = torch.arange(1, log_probs.shape[0]).reshape(-1, 1, 1) < times.reshape(1, -1, 1)
+
+    def step(sums: Tensor, now: Any) -> Any:
+        emission, runs, allowed = now
+        beside = torch.nn.functional.pad(sums[:, :-1], (1, 0), value=-math.inf)
+        over = torch.nn.functional.pad(sums[:, :-2], (2, 0), value=-math.inf) + allowed
+        total = torch.logsumexp(torch.stack([sums, beside, over]), 0) + emission
+        made = torch.where(runs, total, sums)
+        return made, made[:, :1].clone()
+
+    each = jump.unsqueeze(0).expand(active.shape[0], -1, -1).clone()
+    return scan(step, first, (emitted[1:], active, each))[0]
