@@ -73,6 +73,7 @@ def test_effects_keep_their_order(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "3.0 of 0.0\n1.0 of 1.0\n2.0 of 3.0\n"
 
 
+@pytest.mark.slow
 def test_another_function_with_the_same_program_calls_its_own_callback() -> None:
     def scaled(by: float) -> Any:
         return iree_frontend_jax.jit(lambda x: jax.pure_callback(lambda a: by * a, x, x))
@@ -82,6 +83,7 @@ def test_another_function_with_the_same_program_calls_its_own_callback() -> None
     assert scaled(3.0)(x)[0] == 3  # finds the module in the cache
 
 
+@pytest.mark.slow
 def test_gradients_pass_by_a_callback() -> None:
     @jax.custom_vjp
     def sine(x: jax.Array) -> jax.Array:
@@ -93,6 +95,7 @@ def test_gradients_pass_by_a_callback() -> None:
     np.testing.assert_allclose(found, np.sin(x) + x * np.cos(x), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_errors_of_callbacks_reach_the_caller() -> None:
     @iree_frontend_jax.jit
     def positive(x: jax.Array) -> jax.Array:
@@ -103,6 +106,7 @@ def test_errors_of_callbacks_reach_the_caller() -> None:
         positive(-jnp.ones(()))
 
 
+@pytest.mark.slow
 def test_exported_programs_call_back_as_well() -> None:
     x = jax.ShapeDtypeStruct((2, 3), jnp.float32)
     a = np.arange(6, dtype=np.float32).reshape(2, 3)

@@ -25,7 +25,7 @@ from iree_core.lowering.element import (
 from iree_core.lowering.index import Dim
 from iree_core.lowering.loops import Values, atomic, for_loop, load, map_rows, store
 from iree_core.lowering.structured import computed, elementwise
-from iree_core.lowering.tensors import Tensor, extract_slice
+from iree_core.lowering.tensors import Tensor, extract_slice, fill
 
 Mode = Literal["FFT", "IFFT", "RFFT", "IRFFT"]
 
@@ -90,6 +90,8 @@ def fft(operand: Tensor, lengths: Sequence[int], mode: Mode) -> Tensor:
     elif mode == "IRFFT":
         for axis in axes[:-1]:
             parts = dft(parts, axis, inverse=True)
+        if lengths[-1] == 0:
+            return fill((*operand.dims[:-1], 0), parts.re.element, 0.0)
         full = mirror(parts, axes[-1], lengths[-1])
         return dft(full, axes[-1], inverse=True).re
     else:

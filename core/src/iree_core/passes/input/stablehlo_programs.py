@@ -14,6 +14,7 @@ from iree_core.passes.input import stablehlo_dynamic, stablehlo_random
 from iree_core.passes.input.stablehlo_calls import conjugate, lower_call
 from iree_core.passes.input.stablehlo_regions import (
     as_tensor,
+    element_of,
     inline_region,
     retype,
 )
@@ -113,7 +114,16 @@ def _scatter(op: ir.Operation) -> list[Tensor]:
 
 
 def _reduce_window(op: ir.Operation) -> list[Tensor] | None:
-    """Scans, and windows over dimensions of run-time size; None where the stock conversion does."""
+    """Scans, windows that fit nowhere or lie over dimensions of run-time size.
+
+    None for all others, which the stock conversion handles.
+    """
+    kinds = [ir.RankedTensorType(result.type) for result in op.results]
+    if kinds[0].has_static_shape and 0 in kinds[0].shape:
+        return [
+            tensors.fill(kind.shape, element_of(result), 0)
+            for kind, result in zip(kinds, op.results, strict=True)
+        ]
     return _running_reduction(op) or stablehlo_dynamic.reduce_window(op)
 
 
