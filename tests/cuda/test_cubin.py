@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from tests.cuda import fake
@@ -11,7 +13,6 @@ from tests.gpu.dispatches import elementwise
 
 from iree_backend_cuda import assembler, cu
 from iree_backend_cuda.driver import CudaDevice
-from iree_backend_cuda.executable import CudaExecutable
 from iree_backend_cuda.image import cubin_fits, parse_image
 from iree_backend_cuda.launch import read_launch
 from iree_backend_cuda.target import parse_target
@@ -22,7 +23,7 @@ RELU = elementwise(
 )
 
 
-def load(options: str, on: CudaDevice) -> CudaExecutable:
+def load(options: str, on: CudaDevice) -> Any:
     backend, compiled = compile_dispatch(RELU, options)
     linked = backend.link([compiled], backend.resolve(options))
     return on.load_executable(memoryview(linked.data), linked.entries, format=linked.format)
@@ -51,7 +52,7 @@ def test_the_driver_takes_what_fits() -> None:
 def test_an_assembler_that_is_newer_than_the_driver() -> None:
     library, device = fake.open_device(arch=80)
     library.fail["ModuleLoadDataEx"] = cu.INVALID_IMAGE
-    (function,) = load("sm_80,+cubin", device).functions
+    (function,) = load("sm_80,+cubin", device).kernels
     assert not library.cubins and function.handle
     library.fail["ModuleLoadDataEx"] = cu.OUT_OF_MEMORY
     with pytest.raises(DeviceError, match=r"cuModuleLoadDataEx failed: CUDA_ERROR_2"):
