@@ -106,19 +106,12 @@ def _scatter_mean(
     return total / count if x.is_floating_point() else total.div(count, rounding_mode="floor")
 
 
-def _dense(size: Any) -> list[int]:
-    """Return the strides of a contiguous tensor."""
-    return [math.prod(size[n + 1 :]) for n in range(len(size))]
-
-
 @register(aten.as_strided.default)
 def _as_strided(x: Tensor, size: Any, stride: Any, storage_offset: Any = None) -> Any:
     """Read the elements one by one where torch-mlir's way, for known sizes only, does not do."""
     known = all(isinstance(n, int) for n in (*x.shape, *size, *stride, storage_offset or 0))
-    if known and x.is_contiguous() and list(stride) == _dense(size):
-        start, count = storage_offset or 0, math.prod(size)
-        if start + count <= x.numel():
-            return x.reshape(-1).narrow(0, start, count).reshape(size)
+    if known and not x.dim() and not storage_offset and math.prod(size) == 1:
+        return x.reshape(size)
     if known or not x.is_contiguous():
         return NotImplemented
     place = torch.full([], storage_offset or 0, dtype=torch.int64)
