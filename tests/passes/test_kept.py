@@ -100,6 +100,16 @@ def test_a_model_with_other_weights_reuses_all(
         np.testing.assert_allclose(result, x * (weight + np.arange(32)) + y, rtol=1e-6)
 
 
+def test_another_model_with_the_same_layers_reuses_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    iree_core.compile(_model(1.0), target="llvm-cpu")
+    renamed = _model(1.0).replace(b"@main", b"@forward").replace(b"%1 =", b"%one =")
+    report = iree_core.compile(renamed.replace(b"%1,", b"%one,"), target="llvm-cpu").report
+    assert report.reused == report.kernels > 0
+
+
 def test_a_folder_that_cannot_be_written_is_a_note(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,8 @@ that code generation does not promise otherwise.
 ``flow.choices`` on a dispatch fixes block sizes that its schedule would choose otherwise; see
 :mod:`iree_core.codegen.choices`.
 
+``flow.origin`` on a dispatch says which of the model's operations it comes from.
+
 ``flow.check`` on a ``cf.assert`` says that the call must fail where its condition does not hold:
 the model's sizes rest on it. All other assertions are dropped.
 
@@ -41,6 +43,7 @@ DISPATCH = "flow.dispatch"
 DIMS = "flow.dims"
 IN_PLACE = "flow.in_place"
 CHECK = "flow.check"
+ORIGIN = "flow.origin"
 CHOICES = "flow.choices"
 
 
@@ -61,3 +64,18 @@ class HostFunctionOp(Flow.Operation, name="host_function", traits=[ext.Pure]):
     callee: ir.StringAttr
     dtypes: ir.ArrayAttr
     value: ext.Result[ir.FunctionType]
+
+
+def anonymous_text(dispatch: ir.Operation) -> str:
+    """Return the text of a dispatch function without its name and origin.
+
+    It is all that decides what the dispatch computes, so equal texts may share a binary.
+    """
+    hidden = {n: dispatch.attributes[n] for n in ("sym_name", ORIGIN) if n in dispatch.attributes}
+    dispatch.attributes["sym_name"] = ir.StringAttr.get("_", context=dispatch.context)
+    if ORIGIN in hidden:
+        del dispatch.attributes[ORIGIN]
+    text = dispatch.get_asm(use_local_scope=True, assume_verified=True)
+    for name, value in hidden.items():
+        dispatch.attributes[name] = value
+    return text

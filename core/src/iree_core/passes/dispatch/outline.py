@@ -36,7 +36,6 @@ from iree_core.passes.dispatch.sizes import (
 from iree_core.passes.dispatch.structure import Decoder, Kind, nested_operations
 from iree_core.passes.state import CompilationState
 
-ORIGIN = "flow.origin"
 """Attribute of a dispatch: where in the user's model its root comes from."""
 
 KIND = "flow.kind"
@@ -199,7 +198,7 @@ class _Outliner:
         function.attributes[KIND] = ir.StringAttr.get(root.kind.value)
         origin = describe_location(root.op.location)
         if origin:
-            function.attributes[ORIGIN] = ir.StringAttr.get(origin)
+            function.attributes[flow.ORIGIN] = ir.StringAttr.get(origin)
         block = function.add_entry_block()
         with ir.InsertionPoint(block):
             values = _bind_arguments(call, block)

@@ -61,10 +61,5 @@ class ApplyTuning:
 
 def _key(function: func.FuncOp) -> str:
     """Return a digest of a dispatch without its name."""
-    text = function.operation.get_asm(use_local_scope=True)
-    return hashlib.sha256(anonymous(text, function.sym_name.value).encode()).hexdigest()[:32]
-
-
-def anonymous(text: str, name: str) -> str:
-    """Return the text of a dispatch with a name that does not depend on the model."""
-    return text.replace(f"@{name}(", "@dispatch(", 1)
+    text = flow.anonymous_text(function.operation)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

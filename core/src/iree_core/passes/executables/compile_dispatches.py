@@ -10,16 +10,15 @@ from pathlib import Path
 from typing import ClassVar
 
 from iree_core.codegen.kernel import CompiledDispatch
+from iree_core.dialects import flow
 from iree_core.errors import CompileError
 from iree_core.interfaces import Executable
 from iree_core.ir import func, ir
 from iree_core.passes.diagnostics import describe_location
-from iree_core.passes.executables.apply_tuning import anonymous
 from iree_core.passes.executables.kept import KeptDispatches
 from iree_core.passes.executables.pool import Failure, ForkPool
 from iree_core.passes.state import CompilationState, Note, Progress, Tunable
 
-_DISPATCH = "flow.dispatch"
 # How the note of a kernel begins whose first schedule failed: it is tried again the next time.
 _AFTER_FAILURE = "general schedule, because "
 
@@ -31,19 +30,16 @@ class DispatchJob:
     Attributes:
         name: its symbol.
         text: its MLIR.
+        anonymous: the text without what does not matter, by which equal ones are found.
         where: where in the model it comes from.
         strategy: the schedule to ask for.
     """
 
     name: str
     text: str
+    anonymous: str
     where: str
     strategy: str = "auto"
-
-    @property
-    def anonymous(self) -> str:
-        """Return the text with a name that does not depend on the model."""
-        return anonymous(self.text, self.name)
 
 
 @dataclass(frozen=True)
@@ -100,10 +96,11 @@ def _distinct_jobs(module: ir.Module, state: CompilationState, strategy: str) ->
     jobs: list[DispatchJob] = []
     positions: dict[str, int] = {}
     for op in module.body.operations:
-        if not isinstance(op, func.FuncOp) or _DISPATCH not in op.attributes:
+        if not isinstance(op, func.FuncOp) or flow.DISPATCH not in op.attributes:
             continue
         name = op.sym_name.value
-        job = DispatchJob(name, op.operation.get_asm(use_local_scope=True), _where(op), strategy)
+        text = op.operation.get_asm(use_local_scope=True)
+        job = DispatchJob(name, text, flow.anonymous_text(op.operation), _where(op), strategy)
         if job.anonymous not in positions:
             positions[job.anonymous] = len(jobs)
             jobs.append(job)
