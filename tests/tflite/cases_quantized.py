@@ -158,6 +158,23 @@ def _others(kind: str) -> None:
     softmax = {"i8": (1 / 256, -128), "ui8": (1 / 256, 0), "i16": (1 / 32768, 0)}[kind]
     target = q(kind, scale=softmax[0], zero=softmax[1])
     add(f"SOFTMAX {kind}", "SOFTMAX", [rows], [target], "SoftmaxOptions", beta=1.0)
+    if kind != "i16":
+        unit = q(kind, scale=1 / 128, zero=128 if kind == "ui8" else 0)
+        for width in (1, 30):
+            data = q(kind, 4, width)
+            add(f"L2_NORMALIZATION {kind} {width}", "L2_NORMALIZATION", [data], [unit],
+                "L2NormOptions")  # fmt: skip
+    if kind == "i8":
+        for scale in (0.02, 0.1, 0.6):
+            data = q(kind, 9, 30, scale=scale)
+            logs = q(kind, scale=16 / 256, zero=127)
+            add(f"LOG_SOFTMAX {kind} {scale}", "LOG_SOFTMAX", [data], [logs], "LogSoftmaxOptions")
+    if kind != "ui8":
+        data = q(kind, 3, 5, 4, scale=0.015 if kind == "i8" else 0.00006)
+        for name, axes in (("", [1]), (" all", [0, 1, 2]), (" outer", [0, 2])):
+            product = q(kind, scale=0.02 if kind == "i8" else 0.0001)
+            add(f"REDUCE_PROD {kind}{name}", "REDUCE_PROD", [data, c(axes)], [product],
+                "ReducerOptions")  # fmt: skip
     pads = c([[0, 0], [1, 2], [0, 1], [0, 0]])
     add(f"PAD {kind}", "PAD", [x, pads], [q(kind)])
     add(f"CONCATENATION {kind}", "CONCATENATION", [x, x], [q(kind)], "ConcatenationOptions", axis=3)

@@ -8,7 +8,7 @@ from iree_core.lowering.element import F32
 from iree_core.lowering.scalars import constant
 from iree_core.lowering.structured import affine_map, elementwise, generic, reduce
 from iree_core.lowering.tensors import Tensor
-from iree_frontend_tf.tflite.ops import quantized_softmax
+from iree_frontend_tf.tflite.ops import quantized_normalization, quantized_softmax
 from iree_frontend_tf.tflite.ops.common import activate, is_quantized
 from iree_frontend_tf.tflite.ops.reduce import total
 from iree_frontend_tf.tflite.registry import Node, lowering
@@ -45,7 +45,7 @@ def softmax(node: Node) -> Tensor:
 def log_softmax(node: Node) -> Tensor:
     """Logarithm of softmax."""
     if is_quantized(node):
-        return quantized_softmax.log_softmax(node)
+        return quantized_normalization.log_softmax(node)
     x = node.tensor(0)
     e = x.element
     shifted = elementwise([x, _largest(x)], e, arith.subf)
@@ -58,7 +58,7 @@ def log_softmax(node: Node) -> Tensor:
 def l2_normalization(node: Node) -> Tensor:
     """Rows along the last dimension divided by their length."""
     if is_quantized(node):
-        return quantized_softmax.l2_normalization(node)
+        return quantized_normalization.l2_normalization(node)
     x = node.tensor(0)
     squares = elementwise([x], F32, lambda v: arith.mulf(v, v))
     sums = total(squares, [x.rank - 1], F32)

@@ -1,4 +1,4 @@
-"""Softmax and normalizations of scaled integers, in the reference kernels' fixed point."""
+"""Softmax of scaled integers, in the reference kernels' fixed point."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from iree_frontend_tf.tflite.ops import tables
 from iree_frontend_tf.tflite.registry import Node
 
 
-def _max(x: Tensor) -> Tensor:
+def row_maximum(x: Tensor) -> Tensor:
+    """Return the largest element of each row, the last dimension 1."""
     e = x.element
     return reduce(
         [x], [x.rank - 1], scalars.lowest(e), e,
@@ -24,7 +25,7 @@ def _max(x: Tensor) -> Tensor:
     )  # fmt: skip
 
 
-def _exp_on_negative(a: NDArray[np.int64]) -> NDArray[np.int64]:
+def exp_on_negative(a: NDArray[np.int64]) -> NDArray[np.int64]:
     """gemmlowp's ``exp_on_negative_values`` with 5 integer bits: raw Q5.26 to raw Q0.31."""
     fraction_bits = 26
     quarter = 1 << (fraction_bits - 2)
@@ -58,7 +59,7 @@ def _exp_between_quarter(a: NDArray[np.int64]) -> NDArray[np.int64]:
     )  # fmt: skip
 
 
-def _preprocess(node: Node, beta: float) -> tuple[fp.Multiplier, int]:
+def preprocess(node: Node, beta: float) -> tuple[fp.Multiplier, int]:
     """Return the factor of differences and the smallest one that counts."""
     scale = float(node.scale(node.input(0))[0])
     real = min(beta * scale * (1 << 26), (1 << 31) - 1.0)
@@ -72,23 +73,23 @@ def softmax(node: Node) -> Tensor:
     x = node.tensor(0)
     if x.element == I16:
         return _softmax_16(node, x)
-    factor, smallest = _preprocess(node, float(np.float32(node.option("Beta", 1.0))))
+    factor, smallest = preprocess(node, float(np.float32(node.option("Beta", 1.0))))
     differences = np.arange(-255, 1, dtype=np.int64)
     rescaled = fp.multiply(differences, factor)
     counts = differences >= smallest
-    powers = np.where(counts, _exp_on_negative(rescaled), 0)
+    powers = np.where(counts, exp_on_negative(rescaled), 0)
     parts = fp.rounding_shift(powers, 12)
     e = node.element()
     exp_table = node.constant(powers.astype(np.int32), I32, "exp")
     sum_table = node.constant(parts.astype(np.int32), I32, "exp.sum")
-    largest = _max(x)
-    sums = _table_sum(x, largest, sum_table)
+    largest = row_maximum(x)
+    sums = table_sum(x, largest, sum_table)
     scale, shift = _reciprocal(sums)
     low, high = fp.limits(e)
     bits = 16 if e == I16 else 8
 
     def body(v: ir.Value, m: ir.Value, s: ir.Value, h: ir.Value) -> ir.Value:
-        place = _difference(v, m, x.element)
+        place = difference(v, m, x.element)
         power = tensor.extract(exp_table.value, [place])
         product = fp.emit_high_mul(s, power)
         amount = arith.addi(h, constant(31 - bits, I32))
@@ -98,19 +99,21 @@ def softmax(node: Node) -> Tensor:
     return elementwise([x, largest, scale, shift], e, body)
 
 
-def _difference(v: ir.Value, m: ir.Value, e: ElementType) -> ir.Value:
+def difference(v: ir.Value, m: ir.Value, e: ElementType) -> ir.Value:
+    """Return the place of ``v - m``, between -255 and 0, in a table of 256."""
     wide = [scalars.convert(s, e, I32) for s in (v, m)]
     place = arith.addi(arith.subi(*wide), constant(255, I32))
     return arith.index_cast(ir.IndexType.get(), place)
 
 
-def _table_sum(x: Tensor, largest: Tensor, table: Tensor) -> Tensor:
+def table_sum(x: Tensor, largest: Tensor, table: Tensor) -> Tensor:
+    """Return the sums per row of what ``table`` holds for differences to the largest."""
     rank, last = x.rank, x.rank - 1
     kept = affine_map(rank, [None if a == last else a for a in range(rank)])
     dims = largest.dims
 
     def body(v: ir.Value, m: ir.Value, acc: ir.Value) -> ir.Value:
-        place = _difference(v, m, x.element)
+        place = difference(v, m, x.element)
         return arith.addi(acc, tensor.extract(table.value, [place]))
 
     (sums,) = generic(
@@ -132,13 +135,13 @@ def _reciprocal(sums: Tensor) -> tuple[Tensor, Tensor]:
         over = arith.subi(constant(12, I32), zeros)
         one = constant(1 << 31, I32)
         shifted = arith.subi(arith.shli(s, zeros), one)
-        return [_one_over_one_plus(shifted), over]
+        return [one_over_one_plus(shifted), over]
 
     scale, over = elementwise_many([sums], [I32, I32], body)
     return scale, over
 
 
-def _one_over_one_plus(a: ir.Value) -> ir.Value:
+def one_over_one_plus(a: ir.Value) -> ir.Value:
     """gemmlowp's ``one_over_one_plus_x_for_x_in_0_1``: Newton-Raphson with 2 integer bits."""
     half = _half_sum(a)
     two = constant(1 << 29, I32)
@@ -146,8 +149,8 @@ def _one_over_one_plus(a: ir.Value) -> ir.Value:
     for _ in range(3):
         product = fp.emit_high_mul(half, x)
         rest = arith.subi(two, product)
-        x = arith.addi(x, _saturating_shift(fp.emit_high_mul(x, rest), 2))
-    return _saturating_shift(x, 1)
+        x = arith.addi(x, saturating_shift(fp.emit_high_mul(x, rest), 2))
+    return saturating_shift(x, 1)
 
 
 def _half_sum(a: ir.Value) -> ir.Value:
@@ -163,7 +166,8 @@ def _half_sum(a: ir.Value) -> ir.Value:
     return arith.trunci(I32.type, arith.divsi(arith.addi(total, sign), constant(2, I64)))
 
 
-def _saturating_shift(x: ir.Value, bits: int) -> ir.Value:
+def saturating_shift(x: ir.Value, bits: int) -> ir.Value:
+    """Return ``x * 2^bits``, saturated."""
     from iree_core.lowering.element import I64
 
     wide = arith.shli(arith.extsi(I64.type, x), constant(bits, I64))
@@ -187,7 +191,7 @@ def _softmax_16(node: Node, x: Tensor) -> Tensor:
     factor = fp.quantize_multiplier(float(np.float32(scale * beta)) / (10.0 / 65535.0))
     exp_table = node.constant(exp.astype(np.int16), I16, "exp")
     inverse_table = node.constant(inverse.astype(np.int16), I16, "inverse")
-    largest = _max(x)
+    largest = row_maximum(x)
 
     def power(v: ir.Value, m: ir.Value) -> ir.Value:
         difference = arith.subi(*[arith.extsi(I32.type, s) for s in (v, m)])
@@ -229,19 +233,3 @@ def _softmax_16(node: Node, x: Tensor) -> Tensor:
         return fp.emit_saturate(made, 0, 32767, I16)
 
     return elementwise([powers, inverses, rights], I16, body)
-
-
-def log_softmax(node: Node) -> Tensor:
-    """Logarithm of softmax."""
-    node.unsupported(
-        "it is not supported on quantized integers",
-        "Keep the operator in floats when converting.",
-    )
-
-
-def l2_normalization(node: Node) -> Tensor:
-    """Rows divided by their length."""
-    node.unsupported(
-        "it is not supported on quantized integers",
-        "Keep the operator in floats when converting.",
-    )

@@ -19,6 +19,8 @@ from iree_core.lowering.tensors import Tensor
 from iree_core.lowering.values import Value
 from iree_core.lowering.window import Window, reduce_window
 from iree_frontend_tf.tflite.fixed_point import (
+    emit_multiply_wide,
+    emit_offset,
     emit_saturate,
     emit_scaled,
     limits,
@@ -125,13 +127,42 @@ def extremum(node: Node) -> Tensor | Value:
         return Value(items=[index.product(items)], rank=0, element=value.element)
     x = node.tensor(0)
     if is_quantized(node) and node.op == "REDUCE_PROD":
-        node.unsupported("products of quantized integers are not supported")
+        return _scaled_product(node, x, _axes(node, x.rank))
     e = x.element
     axes = _axes(node, x.rank)
     made = reduce(
         [x], axes, initial(e), e, lambda v, acc: combine(acc, v, e), keep_dims=_keep(node)
     )
     return rescaled(node, made, 0) if is_quantized(node) else made
+
+
+def _scaled_product(node: Node, x: Tensor, axes: Sequence[int]) -> Tensor:
+    """Products, scaled after each factor so that 32 bits hold them (``QuantizedReduceProd``)."""
+    (si, zi), (so, zo) = node.scale(node.input(0)), node.scale(node.output())
+    e = x.element
+    count = index.product(x.dims[a] for a in axes)
+    if not isinstance(count, int):
+        node.unsupported("the number of factors is not known")
+    scale = float(si) / float(so) ** (1.0 / max(count, 1))
+    parts = [constant(part, I32) for part in quantize_multiplier(scale)]
+
+    def multiply(v: ir.Value, made: ir.Value) -> ir.Value:
+        item = emit_offset(v, e, zi)
+        wide = arith.muli(arith.extsi(I64.type, made), arith.extsi(I64.type, item))
+        first = constant(1, BOOL)
+        for axis in axes:
+            at = arith.index_cast(I32.type, loop_index(axis))
+            first = arith.andi(first, scalars.compare("eq", at, constant(0, I32), I32))
+        return arith.select(first, item, emit_multiply_wide(wide, *parts))
+
+    made = reduce([x], axes, 1, I32, multiply, keep_dims=_keep(node))
+    low, high = limits(e)
+
+    def finish(v: ir.Value) -> ir.Value:
+        scaled = emit_multiply_wide(arith.extsi(I64.type, v), *parts)
+        return emit_saturate(arith.addi(scaled, constant(zo, I32)), low, high, e)
+
+    return elementwise([made], e, finish)
 
 
 @lowering("ARG_MAX", "ARG_MIN")
