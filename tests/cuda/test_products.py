@@ -172,6 +172,7 @@ def test_large_tiles(on: CudaDevice, kind: str) -> None:
     np.testing.assert_allclose(result, expected, atol=1e-4)
 
 
+@pytest.mark.capability(90)
 @pytest.mark.parametrize(
     "kind,turned,dynamic,m,n,k",
     [
@@ -288,6 +289,7 @@ def test_a_batch_of_products_with_a_residual(on: CudaDevice) -> None:
         np.testing.assert_allclose(found.astype(np.float32), wide[0] @ wide[1] + wide[2], atol=4e-3)
 
 
+@pytest.mark.capability(90)
 def test_a_batch_for_warp_groups(on: CudaDevice) -> None:
     """A batch whose count is not known, with bias and activation; tensor maps in a graph."""
     text = """<ir_version: 10, opset_import: ["" : 21]>
