@@ -159,7 +159,9 @@ class AttentionBlock:
         carried = b.loop(start, whole, step, visit(count), state.values())
         if not (isinstance(keys, int) and keys % count == 0):
             first = b.add(whole, self.worker)
-            carried = b.loop(first, keys, self.shape.workers, visit(1), carried)
+            # The first bound says how few are left.
+            stop = b.min(b.add(first, count), keys)
+            carried = b.loop(first, stop, self.shape.workers, visit(1), carried)
         return state.like(carried)
 
     def _keys(self, keys: list[Scalar], state: _State) -> _State:
