@@ -117,9 +117,10 @@ def _entry(kernel: GpuKernel, buffers: list[bool], aliased: list[int]) -> str:
     for number in range(len(cuda.maps) if cuda else 0):
         parameters.append(f"ptr byval([{MAP_BYTES} x i8]) align {MAP_ALIGNMENT} %m{number}")
     # Two blocks hide each other's waiting; that bounds the registers of a thread.
-    resident = 2 if kernel.workgroup >= _LARGE_BLOCK else 1
+    resident = 2 if kernel.workgroup >= _LARGE_BLOCK else None
     if cuda and cuda.resident is not None:
         resident = cuda.resident
+    bound = f' "nvvm.minctasm"="{resident}"' if resident else ""
     return "\n".join(
         [
             f"define ptx_kernel void @{kernel.name}({', '.join(parameters)}) #99 {{",
@@ -134,8 +135,7 @@ def _entry(kernel: GpuKernel, buffers: list[bool], aliased: list[int]) -> str:
             "}",
             "declare i32 @llvm.nvvm.read.ptx.sreg.ctaid.x()",
             "declare i32 @llvm.nvvm.read.ptx.sreg.tid.x()",
-            f'attributes #99 = {{ nounwind "nvvm.reqntid"="{kernel.workgroup}" '
-            f'"nvvm.minctasm"="{resident}" }}',
+            f'attributes #99 = {{ nounwind "nvvm.reqntid"="{kernel.workgroup}"{bound} }}',
             "",
         ]
     )

@@ -23,6 +23,7 @@ from iree_core.ir import arith, ir, vector
 
 _LARGEST_GROUP = 8
 _LEAST_SIDE = 16
+_BAND = 8
 
 
 @dataclass(frozen=True)
@@ -195,12 +196,29 @@ class ResultTile(ABC):
             b.ceildiv(self.sizes[side.dim], extent)
             for side, extent in zip(self.sides, self.extents, strict=True)
         ]
-        *outer, row, column = b.delinearize(self.frame.group, [*counts, *tiles])
+        *outer, number = b.delinearize(self.frame.group, [*counts, b.product(tiles)])
+        row, column = self._place(number, *tiles)
         self.outer: dict[int, Scalar] = dict(zip(c.outer, outer, strict=True))
         self.origin = (b.mul(row, tiling.rows), b.mul(column, tiling.columns))
         with self.evaluator.scope():
             for row, column, values in self.places(self.multiply()):
                 self._store(row, column, values)
+
+    def _place(self, number: Scalar, rows: Scalar, columns: Scalar) -> tuple[Scalar, Scalar]:
+        """Return row and column of a tile.
+
+        Tiles are counted down a band of some rows, then column by column: those that are under
+        way at the same time share more of both operands than whole rows of tiles would, so that
+        more of them is found in the second-level cache.
+        """
+        b = self.b
+        if isinstance(rows, int) and rows <= _BAND:
+            return b.mod(number, rows), b.div(number, rows)
+        whole = b.mul(columns, _BAND)
+        first, inside = b.mul(b.div(number, whole), _BAND), b.mod(number, whole)
+        even = isinstance(rows, int) and rows % _BAND == 0
+        height = _BAND if even else b.min(b.sub(rows, first), _BAND)
+        return b.add(first, b.mod(inside, height)), b.div(inside, height)
 
     # Results.
 
