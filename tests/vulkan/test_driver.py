@@ -17,7 +17,7 @@ from iree_backend_vulkan.driver import VulkanDevice, VulkanDriver, VulkanSemapho
 from iree_backend_vulkan.image import Entry, pack_image, parse_image
 from iree_core.errors import DeviceError, ModuleFileError, UsageError
 from iree_core.expr import const
-from iree_core.hal import BufferView, transfers
+from iree_core.hal import BufferView, Fence, transfers
 from iree_core.hal.registry import open_device
 from iree_core.vm.program import Binding, Command, CommandList, Copy, Dispatch, Fill, Operand
 
@@ -126,6 +126,19 @@ def test_large_transfers_go_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     buffers = [on.allocator.import_host(data) for _ in range(3)]
     for buffer in buffers:
         np.testing.assert_array_equal(buffer.read(1, 5000), data[1:])
+
+
+def test_a_stream_waits_for_work_of_others() -> None:
+    on = device()
+    buffer, go = on.allocator.import_host(np.zeros(4, np.uint8)), on.create_semaphore()
+    fill = on.record(CommandList((Fill(Binding(0, imm(0)), imm(4), b"a"),), 1, 0), None)
+    stream = on.create_stream()
+    stream.wait_for(Fence(((go, 1),)))
+    stream.execute(fill, [buffer], [])
+    assert not stream.fence().wait(0.01) and not buffer.read(0, 4).any()
+    go.signal(1)
+    stream.synchronize()
+    assert buffer.read(0, 4).tobytes() == b"aaaa"
 
 
 def test_semaphores() -> None:

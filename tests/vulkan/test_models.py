@@ -16,6 +16,7 @@ from tests.vulkan.harness import device
 import iree_core
 from iree_backend_vulkan.driver import VulkanDriver
 from iree_core.errors import DeviceError
+from iree_core.hal import Stream
 
 # One of each kind of dispatch: elementwise, rows, windows, gather, scatter, sort, scan, table.
 QUICK = """
@@ -144,3 +145,54 @@ def test_weights_too_large_for_the_device_are_named(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(on.physical.limits, "maxStorageBufferRange", 4096)
     with pytest.raises(DeviceError, match=r"'w.*' of 8192 bytes.*maxStorageBufferRange"):
         iree_core.load(module, on).main(x)
+
+
+STATE = """
+ml_program.global private mutable @cache(dense<0.0> : tensor<8x4xf32>) : tensor<8x4xf32>
+func.func @main(%x: tensor<?x4xf32>) -> tensor<8x4xf32> {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  %n = tensor.dim %x, %c0 : tensor<?x4xf32>
+  scf.for %i = %c0 to %n step %c1 {
+    %s = ml_program.global_load @cache : tensor<8x4xf32>
+    %r = tensor.extract_slice %x[%i, 0] [1, 4] [1, 1] : tensor<?x4xf32> to tensor<1x4xf32>
+    %e = tensor.empty() : tensor<8x4xf32>
+    %c = tensor.collapse_shape %r [[0, 1]] : tensor<1x4xf32> into tensor<4xf32>
+    %b = linalg.broadcast ins(%c : tensor<4xf32>) outs(%e : tensor<8x4xf32>) dimensions = [0]
+    %d = linalg.add ins(%s, %b : tensor<8x4xf32>, tensor<8x4xf32>)
+        outs(%e : tensor<8x4xf32>) -> tensor<8x4xf32>
+    ml_program.global_store @cache = %d : tensor<8x4xf32>
+  }
+  %y = ml_program.global_load @cache : tensor<8x4xf32>
+  return %y : tensor<8x4xf32>
+}
+func.func @put(%row: tensor<1x4xf32>, %k: tensor<i64>) -> tensor<8x4xf32> {
+  %kv = tensor.extract %k[] : tensor<i64>
+  %i = arith.index_cast %kv : i64 to index
+  %s = ml_program.global_load @cache : tensor<8x4xf32>
+  %r = tensor.insert_slice %row into %s[%i, 0] [1, 4] [1, 1] : tensor<1x4xf32> into tensor<8x4xf32>
+  ml_program.global_store @cache = %r : tensor<8x4xf32>
+  return %r : tensor<8x4xf32>
+}
+"""
+
+
+def test_state_and_loops_stay_on_the_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loop over state, and steps at positions that the caller gives, never wait."""
+    waits: list[Stream] = []
+    monkeypatch.setattr(Stream, "synchronize", lambda self: waits.append(self))
+    path = tmp_path / "state.mlir"
+    path.write_text(STATE)
+    loaded = iree_core.load(iree_core.compile(path, target="vulkan"), device())
+    waits.clear()
+    x = np.arange(24, dtype=np.float32).reshape(6, 4)
+    first, second = loaded.main(x), loaded.main(x)
+    rows = [loaded.put(np.full((1, 4), k, np.float32), np.array(k, np.int64)) for k in range(4)]
+    assert not waits
+    expected = np.broadcast_to(x.sum(0), (8, 4))
+    np.testing.assert_array_equal(np.asarray(first), expected)
+    np.testing.assert_array_equal(np.asarray(second), 2 * expected)
+    np.testing.assert_array_equal(np.asarray(rows[-1])[:4], np.arange(4)[:, None] * np.ones(4))
+    np.testing.assert_array_equal(np.asarray(rows[-1])[4:], 2 * expected[4:])

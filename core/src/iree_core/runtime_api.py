@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iree_core.errors import InvocationError
-from iree_core.hal import Buffer, Device, Region
+from iree_core.hal import Buffer, BufferView, Device, Region
 from iree_core.hal.observe import observed
 from iree_core.hal.registry import open_device
 from iree_core.modulefile import ModuleFile, Variant
@@ -74,6 +74,8 @@ class Function:
         buffers: list[Buffer] = []
         shapes: list[tuple[int, ...]] = []
         for argument, value in zip(self._arguments, args, strict=True):
+            if isinstance(value, BufferView) and value.fence is not None:
+                self._instance.wait_for(value.fence)
             buffer, shape = argument.to_buffer(value, self._instance.device)
             buffers.append(buffer)
             shapes.append(shape)

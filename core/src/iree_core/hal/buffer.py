@@ -22,12 +22,14 @@ class Buffer(ABC):
         nbytes: size in bytes.
         exclusive: nothing but its holder refers to the memory, so a result may be handed out
             without a copy. False for imported memory, constants and state.
+        read_only: no work on the device writes it, so the host can read it at any time.
     """
 
     __slots__ = ("exclusive", "nbytes")
 
     nbytes: int
     exclusive: bool
+    read_only: bool = False
 
     @abstractmethod
     def read(self, offset: int, length: int) -> NDArray[np.uint8]:

@@ -152,6 +152,7 @@ class Stream:
         self._device = device
         self._semaphore = device.create_semaphore()
         self._value = 0
+        self._ahead: list[Timepoint] = []
         self._lock = threading.Lock()
 
     def execute(
@@ -165,8 +166,15 @@ class Stream:
         with self._lock:
             before = (self._semaphore, self._value)
             after = (self._semaphore, self._value + 1)
-            self._device.submit(commands, buffers, params, wait=[before], signal=[after])
+            wait = [before, *self._ahead]
+            self._device.submit(commands, buffers, params, wait=wait, signal=[after])
             self._value += 1
+            self._ahead.clear()
+
+    def wait_for(self, fence: Fence) -> None:
+        """Let what is submitted next run after ``fence``, which may be of another stream."""
+        with self._lock:
+            self._ahead += [point for point in fence.timepoints if point[0] is not self._semaphore]
 
     def fence(self) -> Fence | None:
         """Return the fence of everything submitted so far; None if all of it is complete."""
@@ -178,7 +186,10 @@ class Stream:
         Raises:
             DeviceError: some of it failed.
         """
-        self._semaphore.wait(self._value)
+        with self._lock:
+            points = [(self._semaphore, self._value), *self._ahead]
+        for semaphore, value in points:
+            semaphore.wait(value)
 
 
 @dataclass(frozen=True)

@@ -202,6 +202,10 @@ class HostStream(Stream):
         """Run ``commands`` now."""
         commands.run(buffers, params)  # type: ignore[attr-defined]
 
+    def wait_for(self, fence: Fence) -> None:
+        """Wait for work elsewhere."""
+        fence.wait()
+
     def fence(self) -> Fence | None:
         """Return None: nothing is outstanding."""
         return None

@@ -72,6 +72,9 @@ class _ObservedStream(Stream):
     def synchronize(self) -> None:
         self._base.synchronize()
 
+    def wait_for(self, fence: Fence) -> None:
+        self._base.wait_for(fence)
+
     def execute(
         self, commands: CommandBuffer, buffers: Sequence[Buffer], params: Sequence[int]
     ) -> None:

@@ -80,7 +80,7 @@ class PartedBuffer(Buffer, Generic[M]):
         key: equal for buffers that are the same memory.
     """
 
-    __slots__ = ("__weakref__", "heap", "key", "parts", "regions")
+    __slots__ = ("__weakref__", "heap", "key", "parts", "read_only", "regions")
 
     def __init__(
         self,
@@ -98,6 +98,7 @@ class PartedBuffer(Buffer, Generic[M]):
         if nbytes < 0:
             raise DeviceError(f"A buffer of {nbytes} bytes was asked for.")
         self.heap, self.nbytes, self.exclusive = heap, nbytes, exclusive
+        self.read_only = False
         self.regions = sorted(regions or (), key=lambda region: region.offset)
         spans = divide(nbytes, heap.most, regions)
         if sum(size for _, size in spans) > heap.total(heap.mapped):
@@ -241,16 +242,18 @@ class PartedAllocator(Allocator, Generic[M]):
 
     def import_host(self, data: NDArray[np.uint8]) -> PartedBuffer[M]:
         """Return a buffer with a copy of ``data``."""
-        buffer = self.make(self.heap, data.nbytes, exclusive=False)
-        buffer.fill_from(data)
-        return buffer
+        return self._filled(self.make(self.heap, data.nbytes, exclusive=False), data)
 
     def import_constants(
         self, data: NDArray[np.uint8], regions: Sequence[Region]
     ) -> PartedBuffer[M]:
         """Return a buffer with a copy of ``regions`` of ``data``, each in one part if it can be."""
         buffer = self.make(self.heap, data.nbytes, exclusive=False, regions=regions)
+        return self._filled(buffer, data)
+
+    def _filled(self, buffer: PartedBuffer[M], data: NDArray[np.uint8]) -> PartedBuffer[M]:
         buffer.fill_from(data)
+        buffer.read_only = True
         return buffer
 
     def owns(self, buffer: Buffer) -> bool:

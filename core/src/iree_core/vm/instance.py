@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iree_core.errors import DeviceError
-from iree_core.hal import Buffer, CommandBuffer, Device, Executable, Region
+from iree_core.hal import Buffer, CommandBuffer, Device, Executable, Fence, Region
 from iree_core.vm import host_calls
 from iree_core.vm.host_calls import HostFunction
 from iree_core.vm.program import Function, Program
@@ -104,6 +104,10 @@ class Instance:
             return self._functions[number](*buffers, *integers)
         with self._lock:
             return self._functions[number](*buffers, *integers)
+
+    def wait_for(self, fence: Fence) -> None:
+        """Let the next call run after work of others."""
+        self._stream.wait_for(fence)
 
     def is_stateful(self, number: int) -> bool:
         """Tell whether function ``number`` or one it calls reads or writes state."""

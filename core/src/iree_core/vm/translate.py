@@ -53,6 +53,7 @@ _STATEMENTS = {
 }
 # Operations that wait for the device, because the host looks at or changes its memory.
 _SYNCHRONOUS = {"load", "fload", "store", "fstore", "call_host"}
+_READING = {"load", "fload"}
 
 
 def translate(
@@ -165,7 +166,9 @@ class _Emitter:
 
     def _instruction(self, instruction: Instruction) -> None:
         op, args = instruction.op, instruction.args
-        if op in _SYNCHRONOUS:
+        if op in _READING:
+            self._line(f"if not b{args[1]}.read_only: synchronize()")
+        elif op in _SYNCHRONOUS:
             self._line("synchronize()")
         if op in ("execute", "call", "call_host", "return", "arena"):
             getattr(self, f"_{op}")(*args)

@@ -154,6 +154,7 @@ class CudaBuffer(PartedBuffer[Memory]):
         else:
             self.heap, self.nbytes, self.exclusive = heap, nbytes, exclusive
             self.parts, self.regions = [Part(0, nbytes, foreign)], []
+            self.read_only = False
         # Kernels see addresses only, so memory that is allocated anew at one is the same.
         self.key = (nbytes, *(part.memory.address for part in self.parts))
 
