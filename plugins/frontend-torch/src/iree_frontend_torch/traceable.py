@@ -161,6 +161,13 @@ def _narrow(x: Tensor, dim: int, start: Any, length: Any) -> Any:
     return x.index_select(dim, first + torch.arange(length))
 
 
+@_instead_of(torch.take, Tensor.take)
+def _take(x: Tensor, index: Tensor) -> Any:
+    flat, place = x.reshape(-1), index.reshape(-1)
+    found = flat.index_select(0, torch.where(place < 0, place + flat.shape[0], place))
+    return found.reshape(index.shape)
+
+
 @_instead_of(torch.linalg.lstsq)
 def _least_squares(
     a: Tensor, b: Tensor, rcond: float | None = None, *, driver: str | None = None
