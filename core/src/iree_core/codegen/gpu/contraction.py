@@ -30,6 +30,8 @@ from iree_core.expr import Expr, const
 from iree_core.ir import arith, ir, vector
 
 _GROUP = 4
+# Multiply-adds of a tile whose window is unrolled.
+_MOST_UNROLLED = 256
 
 
 def build_contraction(dispatch: Dispatch, gpu: GpuModel) -> GpuKernel:
@@ -68,14 +70,20 @@ class TileShape:
 
 def _tile_shape(c: Contraction, gpu: GpuModel) -> TileShape:
     columns = c.static(c.lane)
+    most_rows, most_columns = gpu.tile_rows, gpu.tile_columns
+    if all(any(form.factor(c.lane) for form in maps) for maps in c.inputs if maps):
+        # Nothing is the same for all columns: a large tile would share no more than a small one.
+        most_rows, most_columns = min(4, most_rows), _GROUP
     lanes = _GROUP if columns is None else min(_GROUP, columns)
     vectors = 1
-    if columns is not None and columns % gpu.tile_columns == 0:
-        vectors = gpu.tile_columns // lanes
+    if columns is not None:
+        while most_columns > lanes and columns % most_columns:
+            most_columns //= 2
+        vectors = max(1, most_columns // lanes)
     rows = 1
     if c.row is not None:
         height = c.static(c.row)
-        rows = gpu.tile_rows
+        rows = most_rows
         if height is not None:
             rows = -(-height // -(-height // rows))  # equal tiles compute nothing twice
         others = prod(c.extent(d) for d in c.outer)
@@ -288,13 +296,22 @@ class _Tiles:
         places = [(r, v) for r in range(rows) for v in range(len(lanes))]
         initial = [self._initial(self._position(base, r, v, lanes), lanes[v]) for r, v in places]
         size = self.sizes[self.inner]
-        grouped = not (isinstance(size, int) and size < _GROUP)
+        short = isinstance(size, int) and rows * len(lanes) * size <= _MOST_UNROLLED
+        unrolled = short and self._slides()
+        grouped = not unrolled and not (isinstance(size, int) and size < _GROUP)
         self.tile.grouped = grouped
         axes = [Axis(d, self.sizes[d]) for d in self.c.reductions[:-1]]
-        axes.append(Axis(self.inner, size, step=_GROUP if grouped else 1))
+        step = _GROUP if grouped else 1
+        axes.append(Axis(self.inner, size, unrolled=unrolled, step=step))
         accumulators = self.tile.emit(base, rows, lanes, initial, axes)
         for (r, v), value in zip(places, accumulators, strict=True):
             self._store(self._position(base, r, v, lanes), lanes[v], value)
+
+    def _slides(self) -> bool:
+        """Whether a window slides along the rows, so that they share elements."""
+        forms = [form for maps in self.c.inputs for form in maps]
+        row = self.c.row
+        return row is not None and any(f.factor(self.inner) and f.factor(row) for f in forms)
 
     def _position(
         self, base: Mapping[int, Scalar], row: int, number: int, lanes: list[Lane]
