@@ -114,6 +114,34 @@ def test_a_broken_plugin_breaks_itself_only(site: Site, code: str, cause: str) -
     assert cause in states["broken"]["cause"]
 
 
+FRONTEND = """
+from iree_core.hookspecs import hookimpl
+from iree_core.interfaces import Frontend
+
+class Fake(Frontend):
+    name, suffixes = "fake", (".mlirbc",)
+    def matches(self, path):
+        return 1 / 0
+    def import_model(self, path, context, options):
+        raise NotImplementedError
+
+@hookimpl
+def iree_frontend(name):
+    return Fake()
+"""
+
+
+def test_a_frontend_that_fails_on_a_file_leaves_it_to_others(site: Site, tmp_path: Path) -> None:
+    site.install("fake-frontend", "[iree.frontends]\nfake = fake_frontend\n", FRONTEND)
+    model = tmp_path / "model.txt"
+    model.write_text(
+        "func.func @main(%x: tensor<2xf32>) -> tensor<2xf32> { return %x : tensor<2xf32> }"
+    )
+    done = site.iree("compile", str(model), "-o", str(tmp_path / "m.vmfb"), "--target=llvm-cpu")
+    assert done.returncode == 0, done.stderr
+    assert "fake was left out: ZeroDivisionError" in done.stderr
+
+
 def test_the_traceback_of_a_broken_plugin_is_shown_on_request(site: Site) -> None:
     code = "def deep():\n    return 1 / 0\ndeep()"
     site.install("fake-broken", _backend("broken", "fake_broken"), code)

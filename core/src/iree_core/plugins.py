@@ -21,6 +21,8 @@ from iree_core import __version__, hookspecs
 from iree_core.errors import IreeError, PluginError, UsageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from iree_core.hal import Driver
     from iree_core.interfaces import Backend, Frontend
 
@@ -109,6 +111,19 @@ class Plugins:
             except PluginError:
                 continue
             yield found
+
+    def recognises(self, name: str, path: Path) -> bool:
+        """Tell whether a frontend takes ``path`` for a model of its kind.
+
+        One that fails at that is marked broken and does not.
+
+        Raises:
+            PluginError: it does not work.
+        """
+        frontend = self.frontend(name)
+        if path.is_dir() and not frontend.reads_folders:
+            return False
+        return bool(self._attempt(self._infos["frontend", name], lambda: frontend.matches(path)))
 
     def call(self, hook: str, **arguments: Any) -> list[Any]:
         """Call a hook of the plugins in ``iree.plugins`` and the chosen backends.
