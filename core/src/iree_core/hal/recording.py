@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from iree_core.errors import DeviceError, ModuleFileError
 from iree_core.hal.commands import check_commands
@@ -24,8 +24,22 @@ from iree_core.hal.kernels import K, KernelExecutable
 from iree_core.hal.parts import PartedBuffer, Piece
 from iree_core.vm.program import Binding, CommandList, Copy, Dispatch, Fill, Operand
 
-_KEPT = 8
-R = TypeVar("R")
+# A loop of as many iterations, each with other parameters, is replayed as a whole.
+_KEPT = 32
+_MOST_OWNED_BYTES = 64 << 20
+
+
+class Recorded(Protocol):
+    """What a driver makes of a command list.
+
+    Attributes:
+        owned: memory of its own.
+    """
+
+    owned: Any
+
+
+R = TypeVar("R", bound=Recorded)
 
 
 class RecordedCommands(CommandBuffer, Generic[R]):
@@ -62,11 +76,19 @@ class RecordedCommands(CommandBuffer, Generic[R]):
         found = self._recordings.get(key)
         if found is None:
             found = self._recordings[key] = self._record(buffers, params)
-            if len(self._recordings) > _KEPT:
-                self._recordings.popitem(last=False)
+            self._trim()
         else:
             self._recordings.move_to_end(key)
         return found
+
+    def _trim(self) -> None:
+        """Forget the recordings that were not used for longest, but the last."""
+        owned = sum(buffer.nbytes for made in self._recordings.values() for buffer in made.owned)
+        while len(self._recordings) > 1 and (
+            len(self._recordings) > _KEPT or owned > _MOST_OWNED_BYTES
+        ):
+            _, dropped = self._recordings.popitem(last=False)
+            owned -= sum(buffer.nbytes for buffer in dropped.owned)
 
 
 @dataclass(frozen=True)
