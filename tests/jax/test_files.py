@@ -76,6 +76,18 @@ def test_run_without_jax_in_the_process(name: str, files: dict[str, Path]) -> No
     assert ended.returncode == 0, ended.stderr
 
 
+def test_text_with_annotations_of_the_partitioner(
+    files: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = files["text"].parent
+    lowered = jax.jit(jnp.linalg.cholesky).lower(np.load(folder / "a.npy"))
+    path = folder / "cholesky.mlir"
+    path.write_text(lowered.as_text())
+    assert "sdy." in path.read_text()
+    expected = f"--expected_output=@{folder}/expected.npy"
+    assert run(["run", str(path), f"--input=@{folder}/a.npy", expected]) == 0
+
+
 @pytest.mark.parametrize("name", ["exported", "artifact", "text"])
 def test_the_kind_of_file_is_found_from_its_content(
     name: str, files: dict[str, Path], capsys: pytest.CaptureFixture[str]

@@ -209,7 +209,9 @@ def choose_frontend(request: CompileRequest, plugins: Plugins) -> str | None:
         raise UsageError(f"There is no file {path}.")
     if request.frontend is not None:
         return request.frontend
-    mlir = path.is_file() and is_mlir(path) and not _claimed(path, plugins)
+    # Frontends are asked about text only where it cannot be read: loading them takes long.
+    mlir = path.is_file() and is_mlir(path)
+    mlir = mlir and (path.suffix == ".mlir" or not _claimed(path, plugins))
     if mlir or portable.is_module_file(path):
         return None
     return find_frontend(path, plugins)
@@ -233,7 +235,12 @@ def import_model(
     if name is None and portable.is_module_file(path):
         return portable.load(path, context)
     if name is None:
-        model = load_mlir(path, context)
+        try:
+            model = load_mlir(path, context)
+        except ImportModelError:
+            if path.suffix != ".mlir" or not _claimed(path, plugins):
+                raise
+            return import_model(request, find_frontend(path, plugins), plugins, progress)
         for file in request.parameters:
             load_safetensors(file, model.parameters)
         if request.options.from_phase is not None:
@@ -251,11 +258,8 @@ def import_model(
 
 
 def _claimed(path: Path, plugins: Plugins) -> bool:
-    """Tell whether a frontend reads this MLIR bytecode better: it has dialects of its own."""
-    if path.suffix == ".mlir":
-        return False
-    found = plugins.working("frontend", plugins.frontend)
-    return any(frontend.matches(path) for frontend in found)
+    """Tell whether a frontend reads this MLIR better: it has dialects of its own."""
+    return any(plugins.working("frontend", lambda name: plugins.recognises(name, path)))
 
 
 def find_frontend(path: Path, plugins: Plugins) -> str:
@@ -266,9 +270,8 @@ def find_frontend(path: Path, plugins: Plugins) -> str:
     """
     found = list(plugins.working("frontend", lambda name: (name, plugins.frontend(name))))
     found.sort(key=lambda pair: path.suffix.lower() not in pair[1].suffixes)
-    folder = path.is_dir()
-    for name, frontend in found:
-        if (frontend.reads_folders or not folder) and frontend.matches(path):
+    for name, _ in found:
+        if plugins.recognises(name, path):
             return name
     known = ", ".join(name for name, _ in found) or "none"
     broken = [i for i in plugins.infos("frontend") if i.state in ("broken", "refused")]
@@ -339,8 +342,9 @@ def run_phases(
 
 
 def _note_plugins_left_out(state: CompilationState, plugins: Plugins) -> None:
-    for info in plugins.infos("plugin"):
-        if info.state in ("broken", "refused"):
+    for info in plugins.infos():
+        # Of frontends, those that failed when they were asked; others are not loaded.
+        if info.state == "broken" or (info.role == "plugin" and info.state == "refused"):
             state.note(f"plugin {info.name} was left out", why=info.cause)
 
 

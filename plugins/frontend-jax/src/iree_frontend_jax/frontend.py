@@ -27,7 +27,7 @@ class JaxFrontend(Frontend):
             head = file.read(64)
             if program.is_program(head):
                 return True
-            if _is_artifact(head):
+            if _is_artifact(head) or path.suffix == ".mlir":
                 return partitioner.has_annotations(head + file.read())
             # A root table near the start, as far as one can tell before reading the file.
             if len(head) < 64 or int.from_bytes(head[:4], "little") >= path.stat().st_size:

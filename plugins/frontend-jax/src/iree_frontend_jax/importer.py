@@ -56,7 +56,7 @@ def import_program(program: Program, context: ir.Context) -> ImportedModel:
 
 
 def _parse(data: bytes, context: ir.Context, name: str) -> ir.Module:
-    if data.startswith(b"ML\xefR") and partitioner.has_annotations(data):
+    if partitioner.has_annotations(data):
         data = partitioner.remove_in_process_of_its_own(data)
     return parse_module(data, context, name)
 

@@ -17,22 +17,28 @@ _PRODUCER = re.compile(rb"StableHLO_v(\d+\.\d+\.\d+)")
 _TIMEOUT = 600.0
 
 
-def has_annotations(artifact: bytes) -> bool:
-    """Tell whether the artifact names the dialect of the partitioner."""
-    return b"\x00sdy\x00" in artifact or b"sdy." in artifact
+def has_annotations(module: bytes) -> bool:
+    """Tell whether a StableHLO artifact or text names the dialect of the partitioner."""
+    return b"\x00sdy\x00" in module or b"sdy." in module
 
 
 def remove(artifact: bytes) -> bytes:
-    """Return the artifact, at the same version of StableHLO, without annotations."""
+    """Return the artifact, at the same version of StableHLO, without annotations.
+
+    Text and plain bytecode become an artifact as well.
+    """
     from jax.interpreters import mlir
     from jaxlib.mlir.dialects import stablehlo
 
     found = _PRODUCER.search(artifact[:64])
     context = mlir.make_ir_context()
+    if found is None:
+        with context:
+            return serialize(mlir.ir.Module.parse(artifact))
     with context, mlir.ir.Location.unknown(context):
         module = stablehlo.deserialize_portable_artifact(context, artifact)
         module.operation.walk(_strip(mlir.ir))
-        version = found.group(1).decode() if found else stablehlo.get_minimum_version()
+        version = found.group(1).decode()
         return stablehlo.serialize_portable_artifact(module, version)
 
 
