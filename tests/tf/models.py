@@ -97,13 +97,16 @@ class Operations(tf.Module):
 
 
 class Unsupported(tf.Module):
-    """Operations that have no lowering for dynamic sizes."""
+    """Operations that have no lowering, in a layer of Keras too."""
 
-    @tf.function(input_signature=[tf.TensorSpec([None, 8])])
-    def __call__(self, x):
+    def __init__(self) -> None:
+        self.roots = keras.layers.Lambda(tf.linalg.sqrtm, name="my_roots")
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 8]), tf.TensorSpec([4, 4])])
+    def __call__(self, x, y):
         with tf.name_scope("shift"):
-            x = tf.roll(x, 2, 1, name="twice")
-        return tf.math.cumprod(x, 1)
+            x = tf.math.igamma(x, x, name="twice")
+        return x, self.roots(y)
 
 
 class Training(tf.Module):
@@ -146,13 +149,21 @@ def vision_transformer() -> keras.Model:
     return keras.Model(inputs, L.Dense(10)(L.GlobalAveragePooling1D()(x)))
 
 
-def _application(name: str) -> keras.Model:
-    make = getattr(keras.applications, name)
-    return make(weights=None, input_shape=(64, 64, 3), classes=10, classifier_activation=None)
+# Architectures of keras.applications, and the smallest images that each takes here.
+APPLICATIONS = {
+    "ConvNeXtTiny": 64, "DenseNet121": 64, "EfficientNetB0": 64, "EfficientNetV2B0": 64,
+    "InceptionResNetV2": 80, "InceptionV3": 80, "MobileNet": 64, "MobileNetV2": 64,
+    "MobileNetV3Large": 64, "MobileNetV3Small": 64, "NASNetMobile": 64, "ResNet50": 64,
+    "ResNet50V2": 64, "VGG16": 64, "Xception": 80,
+}  # fmt: skip
 
 
-def _images(n: int) -> Call:
-    return "main", [floats(n, 64, 64, 3)]
+def _application(name: str) -> tuple[keras.Model, list[Call]]:
+    make, size = getattr(keras.applications, name), APPLICATIONS[name]
+    model = make(
+        weights=None, input_shape=(size, size, 3), classes=10, classifier_activation="softmax"
+    )
+    return model, [("main", [floats(n, size, size, 3)]) for n in (1, 2)]
 
 
 def _training_calls() -> list[Call]:
@@ -192,9 +203,7 @@ MODELS: dict[str, Callable[[], tuple[Any, list[Call]]]] = {
         vision_transformer(),
         [("main", [floats(n, 32, 32, 3)]) for n in (1, 3)],
     ),
-    "MobileNetV2.keras": lambda: (_application("MobileNetV2"), [_images(1), _images(2)]),
-    "ResNet50.keras": lambda: (_application("ResNet50"), [_images(2)]),
-    "EfficientNetB0.keras": lambda: (_application("EfficientNetB0"), [_images(2)]),
+    **{f"{name}.keras": lambda name=name: _application(name) for name in APPLICATIONS},
 }
 
 

@@ -1,7 +1,7 @@
 """Operations of TensorFlow that its own passes leave, mostly for dynamic shapes.
 
-They are handed to the lowerings of TFLite's operators that mean the same; the table says how
-operands and attributes are called there.
+They are handed to the lowerings of TFLite's operators that mean the same (``as_tflite``), or to
+the core's programs (``direct``, ``linear_algebra``).
 """
 
 from __future__ import annotations
@@ -14,17 +14,20 @@ import numpy as np
 
 from iree_core.errors import UnsupportedOperatorError
 from iree_core.ir import ir
-from iree_core.lowering import element, index, tensors
+from iree_core.lowering import element, index
 from iree_core.lowering.tensors import DYNAMIC, Tensor
+from iree_core.lowering.values import Constant, ConstantPool, Value
 from iree_core.params import ParameterStore
+from iree_frontend_tf.programs import as_tflite, direct, linear_algebra
+from iree_frontend_tf.programs.call import Call
 from iree_frontend_tf.tflite import registry
 from iree_frontend_tf.tflite.file import OperatorInfo, TensorInfo
 from iree_frontend_tf.tflite.registry import Node, Unsupported
-from iree_frontend_tf.tflite.values import Constant, ConstantPool, Value
 
 _PRINTS = ("PrintV2", "Assert")
 _CALLS = ("EagerPyFunc", "PyFunc", "PyFuncStateless")
-_SET_ASIDE = "Dynamic"  # prefix of operations that TensorFlow's passes should not touch
+_SET_ASIDE = "SetAside"  # prefix of operations that TensorFlow's passes should not touch
+_OWN = {**direct.RULES, **linear_algebra.RULES}
 
 
 class _Options:
@@ -50,21 +53,6 @@ class _Importer:
     pool: ConstantPool
 
 
-@dataclass(frozen=True)
-class _Rule:
-    """How an operation is called in TFLite.
-
-    Attributes:
-        name: the operator there.
-        options: from attributes to its options.
-        operands: from values to its operands, where they differ.
-    """
-
-    name: str
-    options: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda _: {}
-    operands: Callable[[list[Value], ConstantPool], list[Value]] = lambda values, _: values
-
-
 def lower(
     module: ir.Module, parameters: ParameterStore, places: Mapping[str, Sequence[str]]
 ) -> None:
@@ -88,10 +76,12 @@ def lower(
     registry.load()
     found = _without_dead(found)
     problems: dict[str, None] = {}
+    dynamic: dict[str, bool] = {}
     for op in found:
         try:
             _replace(op, parameters)
         except Unsupported as problem:
+            dynamic[_name(op)] = dynamic.get(_name(op), True) and _is_dynamic(op)
             nodes = ", ".join(places.get(_name(op), ())) or "made by TensorFlow"
             problems[f"{_name(op)} ({nodes}): {problem.reason}"] = None
     if problems:
@@ -99,8 +89,31 @@ def lower(
         raise UnsupportedOperatorError(
             f"{count} kind{'s' if count > 1 else ''} of operations cannot be compiled. "
             + " ".join(f"[{n}] {problem}." for n, problem in enumerate(problems, 1)),
-            hint="Static shapes (a tf.TensorSpec without None) have more lowerings.",
+            hint=_hint(dynamic),
         )
+
+
+def _is_dynamic(op: ir.Operation) -> bool:
+    kinds = [ir.RankedTensorType(value.type) for value in [*op.operands, *op.results]]
+    return not all(kind.has_static_shape for kind in kinds)
+
+
+def _hint(dynamic: Mapping[str, bool]) -> str:
+    """Return what to try; ``dynamic`` says of each operation whether a size of it is unknown."""
+    parts = []
+    by_sizes = [name for name, has in dynamic.items() if has]
+    others = [name for name, has in dynamic.items() if not has]
+    if by_sizes:
+        parts.append(
+            f"Static shapes (a tf.TensorSpec without None) may help with {', '.join(by_sizes)}."
+        )
+    if others:
+        verb = "has" if len(others) == 1 else "have"
+        parts.append(
+            f"{', '.join(others)} {verb} no lowering at all: write it with other operations, or "
+            "compute it outside of the compiled function."
+        )
+    return " ".join(parts)
 
 
 def _without_dead(operations: list[ir.Operation]) -> list[ir.Operation]:
@@ -120,26 +133,38 @@ def _name(op: ir.Operation) -> str:
 
 
 def _replace(op: ir.Operation, parameters: ParameterStore) -> None:
-    rule = _RULES.get(_name(op))
-    lowering = registry.find(rule.name) if rule is not None else None
-    if rule is None or lowering is None:
+    rule, own = as_tflite.RULES.get(_name(op)), _OWN.get(_name(op))
+    if rule is None and own is None:
         raise Unsupported("there is no lowering")
     block = op
     while block.name != "func.func":
         block = block.parent.operation
     pool = ConstantPool(parameters, block.regions[0].blocks[0])
     with ir.InsertionPoint(op), op.location, index.sharing():
-        values = rule.operands([_value(operand) for operand in op.operands], pool)
-        if rule.name == "RESHAPE":
-            values[1] = _declared_shape(op) or values[1]
-        options = _Options(rule.options(_attributes(op)))
-        node = _node(rule.name, values, op, options, pool)
-        made = lowering(node)
-        many = made if isinstance(made, (list, tuple)) else [made]
+        values = [_value(operand) for operand in op.operands]
+        if rule is not None:
+            many = _by_tflite(op, rule, values, pool)
+        else:
+            assert own is not None
+            types = [ir.RankedTensorType(result.type) for result in op.results]
+            many = own(Call(values, _attributes(op), types, pool))
         for old, new in zip(op.results, many, strict=True):
             tensor = new if isinstance(new, Tensor) else new.tensor(pool)
             old.replace_all_uses_with(_fitted(tensor.value, old.type))
     op.erase()
+
+
+def _by_tflite(
+    op: ir.Operation, rule: as_tflite.Rule, values: list[Value], pool: ConstantPool
+) -> Sequence[Tensor | Value]:
+    lowering = registry.find(rule.name)
+    assert lowering is not None
+    values = rule.operands(values, pool)
+    if rule.name == "RESHAPE":
+        values[1] = _declared_shape(op) or values[1]
+    made = lowering(_node(rule.name, values, op, _Options(rule.options(_attributes(op))), pool))
+    many = made if isinstance(made, list | tuple) else [made]
+    return [value for value in many if isinstance(value, Tensor | Value)]
 
 
 def _node(
@@ -178,7 +203,8 @@ def _value(operand: ir.Value) -> Value:
     if array is not None:
         shaped = array.astype(found.numpy).reshape(tuple(kind.shape))
         return Value(constant=Constant("constant", shaped.shape, found, lambda: shaped))
-    return Value(tensor=Tensor.of(operand, found))
+    signless = ir.RankedTensorType.get(kind.shape, found.type)
+    return Value(tensor=Tensor.of(_reinterpreted(operand, signless), found))
 
 
 def _constant(operand: ir.Value) -> np.ndarray | None:
@@ -206,9 +232,20 @@ def _declared_shape(op: ir.Operation) -> Value | None:
 
 
 def _fitted(value: ir.Value, kind: ir.Type) -> ir.Value:
+    shaped = ir.RankedTensorType(kind)
+    given = ir.RankedTensorType(value.type)
+    value = _reinterpreted(value, ir.RankedTensorType.get(given.shape, shaped.element_type))
     if value.type == kind:
         return value
     return ir.Operation.create("tensor.cast", results=[kind], operands=[value]).result
+
+
+def _reinterpreted(value: ir.Value, kind: ir.Type) -> ir.Value:
+    """Return ``value`` as ``kind``, which differs in signedness only."""
+    if value.type == kind:
+        return value
+    name = "builtin.unrealized_conversion_cast"
+    return ir.Operation.create(name, results=[kind], operands=[value]).result
 
 
 def _attributes(op: ir.Operation) -> dict[str, Any]:
@@ -221,103 +258,3 @@ def _attributes(op: ir.Operation) -> dict[str, Any]:
         elif isinstance(value, ir.ArrayAttr):
             found[name] = [item.value for item in value if isinstance(item, ir.IntegerAttr)]
     return found
-
-
-def _masks(a: Mapping[str, Any]) -> dict[str, Any]:
-    names = {"Begin": "begin", "End": "end", "Ellipsis": "ellipsis", "NewAxis": "new_axis",
-             "ShrinkAxis": "shrink_axis"}  # fmt: skip
-    return {f"{there}Mask": a.get(f"{here}_mask", 0) for there, here in names.items()}
-
-
-def _corners(a: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "AlignCorners": a.get("align_corners", False),
-        "HalfPixelCenters": a.get("half_pixel_centers", False),
-    }
-
-
-def _windows(a: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of convolutions and pooling over images [N, H, W, C]."""
-    if a.get("data_format", "NHWC") != "NHWC":
-        raise Unsupported("images must have their channels last (NHWC)")
-    paddings = {"SAME": 0, "VALID": 1}
-    if a["padding"] not in paddings:
-        raise Unsupported("explicit padding is not supported")
-    strides, dilations = a["strides"], a.get("dilations", [1, 1, 1, 1])
-    kernel = a.get("ksize", [1, 1, 1, 1])
-    return {
-        "Padding": paddings[a["padding"]], "StrideH": strides[1], "StrideW": strides[2],
-        "DilationHFactor": dilations[1], "DilationWFactor": dilations[2],
-        "FilterHeight": kernel[1], "FilterWidth": kernel[2],
-    }  # fmt: skip
-
-
-def _filters_first(values: list[Value], pool: ConstantPool) -> list[Value]:
-    """Filters [H, W, in, out] to [out, H, W, in]."""
-    x, filters = values
-    return [x, Value(tensor=tensors.transpose(filters.tensor(pool), [3, 0, 1, 2]))]
-
-
-def _filters_by_channel(values: list[Value], pool: ConstantPool) -> list[Value]:
-    """Filters [H, W, channels, multiplier] to [1, H, W, channels * multiplier]."""
-    x, filters = values
-    flat = tensors.collapse(filters.tensor(pool), [[0], [1], [2, 3]])
-    return [x, Value(tensor=tensors.expand_dims(flat, [0]))]
-
-
-def _transposed(values: list[Value], pool: ConstantPool) -> list[Value]:
-    """Filters [H, W, out, in] to [out, H, W, in]."""
-    sizes, filters, gradient = values
-    turned = tensors.transpose(filters.tensor(pool), [2, 0, 1, 3])
-    return [sizes, Value(tensor=turned), gradient]
-
-
-def _adjoints(a: Mapping[str, Any]) -> dict[str, Any]:
-    return {"AdjX": a.get("adj_x", False), "AdjY": a.get("adj_y", False)}
-
-
-def _running(a: Mapping[str, Any]) -> dict[str, Any]:
-    return {"Exclusive": a.get("exclusive", False), "Reverse": a.get("reverse", False)}
-
-
-def _mirror(a: Mapping[str, Any]) -> dict[str, Any]:
-    return {"Mode": {"REFLECT": 0, "SYMMETRIC": 1}[a["mode"]]}
-
-
-def _sequences(a: Mapping[str, Any]) -> dict[str, Any]:
-    return {"SeqDim": a["seq_dim"], "BatchDim": a.get("batch_dim", 0)}
-
-
-def _count(a: Mapping[str, Any]) -> dict[str, Any]:
-    return {"Num": a.get("num", 0), "Axis": a.get("axis", 0)}
-
-
-_RULES: Mapping[str, _Rule] = {
-    "AvgPool": _Rule("AVERAGE_POOL_2D", _windows),
-    "BatchMatMulV2": _Rule("BATCH_MATMUL", _adjoints),
-    "BatchMatMulV3": _Rule("BATCH_MATMUL", _adjoints),
-    "BatchToSpaceND": _Rule("BATCH_TO_SPACE_ND"),
-    "Conv2D": _Rule("CONV_2D", _windows, _filters_first),
-    "Conv2DBackpropInput": _Rule("TRANSPOSE_CONV", _windows, _transposed),
-    "DepthwiseConv2dNative": _Rule("DEPTHWISE_CONV_2D", _windows, _filters_by_channel),
-    "Cumsum": _Rule("CUMSUM", _running),
-    "MirrorPad": _Rule("MIRROR_PAD", _mirror),
-    "OneHot": _Rule("ONE_HOT", lambda a: {"Axis": a.get("axis", -1)}),
-    "Reshape": _Rule("RESHAPE"),
-    "ResizeBilinear": _Rule("RESIZE_BILINEAR", _corners),
-    "ResizeNearestNeighbor": _Rule("RESIZE_NEAREST_NEIGHBOR", _corners),
-    "ReverseSequence": _Rule("REVERSE_SEQUENCE", _sequences),
-    "Slice": _Rule("SLICE"),
-    "SpaceToBatchND": _Rule("SPACE_TO_BATCH_ND"),
-    "Split": _Rule("SPLIT"),
-    "SplitV": _Rule("SPLIT_V"),
-    "StridedSlice": _Rule("STRIDED_SLICE", _masks),
-    "Unique": _Rule("UNIQUE", lambda _: {"IdxOutType": 2}),
-    "Unpack": _Rule("UNPACK", _count),
-    "Where": _Rule("WHERE"),
-}
-
-
-def supported() -> Sequence[str]:
-    """Return the names of all operations in the table, sorted."""
-    return sorted(_RULES)

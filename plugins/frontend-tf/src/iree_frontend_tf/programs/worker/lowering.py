@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-from . import constants, tensor_lists
+from . import constants, decomposing, tensor_lists
 from .errors import ExportError
 
 # Everything called only once is inlined; control flow stays functional until lists are gone.
@@ -32,7 +32,7 @@ _PROMOTE = (
 )
 _LEGALIZE = (
     "xla-legalize-tf{legalize-chlo=false use-tf2xla-fallback=true device-type=XLA_CPU_JIT},"
-    "symbol-dce,hlo-legalize-to-stablehlo"
+    "symbol-dce,func.func(mhlo-flatten-tuple),canonicalize,symbol-dce,hlo-legalize-to-stablehlo"
 )
 _MAIN = re.compile(r"func\.func @main\((.*?)\)(?: -> (\([^)]*\)|[^ ]+))?(?: attributes \{.*)? \{$")
 _RESULT = re.compile(r"tensor<((?:[\d?]+x)*)[\w<>!.]+>")
@@ -45,6 +45,12 @@ _DYNAMIC = (
     "AvgPool", "BatchMatMulV2", "BatchMatMulV3", "BatchToSpaceND", "Conv2D",
     "Conv2DBackpropInput", "DepthwiseConv2dNative", "ResizeBilinear", "ResizeNearestNeighbor",
     "SpaceToBatchND", "Split", "SplitV", "StridedSlice", "Unpack",
+)  # fmt: skip
+# What TensorFlow expands to calls of XLA's CPU libraries, or to tuples.
+_EXPANDED = (
+    "ApproxTopK", "Cholesky", "Eig", "LogMatrixDeterminant", "Lu", "MatrixDeterminant",
+    "MatrixInverse", "MatrixSolve", "MatrixTriangularSolve", "Qr", "SelfAdjointEigV2", "Svd",
+    "TridiagonalSolve", "Unique",
 )  # fmt: skip
 _SPATIAL = ("Conv2D", "DepthwiseConv2dNative")
 _DYNAMIC_IMAGE = re.compile(r"tensor<[\d?]+x(?:\?|\d+x\?)")  # not only in the batch
@@ -87,6 +93,7 @@ def lower(
         text = run(text, "tf-shape-inference")
         text = run(text, _LISTS)
         text = run(text, _PROMOTE)
+        text = decomposing.decompose(text)
         text = constants.to_arguments(text, kinds)
         text = "\n".join(map(_set_aside, text.splitlines()))
         text = "\n".join(map(_plain, run(text, _LEGALIZE).splitlines()))
@@ -97,13 +104,21 @@ def lower(
 
 def _set_aside(line: str) -> str:
     match = _LINE.search(line)
-    if match is None or match[1] not in _DYNAMIC or "?" not in match[2] + match[3]:
+    if match is None:
+        return line
+    if match[1] in _EXPANDED:
+        return _renamed(line, match[1])
+    if match[1] not in _DYNAMIC or "?" not in match[2] + match[3]:
         return line
     if match[1] in _SPATIAL and not re.search(
         r"tensor<[\d?]+x\d*\?|tensor<[\d?]+x\d+x\?", match[2]
     ):
         return line  # only the batch is dynamic
-    return line.replace(f'"tf.{match[1]}"', f'"tf.Dynamic{match[1]}"', 1)
+    return _renamed(line, match[1])
+
+
+def _renamed(line: str, name: str) -> str:
+    return line.replace(f'"tf.{name}"', f'"tf.SetAside{name}"', 1)
 
 
 def run(text: str, passes: str) -> str:
@@ -145,7 +160,7 @@ _FAILED = re.compile(r"tf\.([A-Z]\w*)")
 def _explained(message: str, name: str, places: Mapping[str, list[str]]) -> ExportError:
     """Return the error for a function that the passes refuse."""
     listed = message.partition("cannot be legalized:")[2] or message.partition("see current")[2]
-    found = list(dict.fromkeys(n.removeprefix("Dynamic") for n in _FAILED.findall(listed)))
+    found = list(dict.fromkeys(n.removeprefix("SetAside") for n in _FAILED.findall(listed)))
     if "cannot be legalized:" not in message:
         found = found[:1]
     if not found:

@@ -17,12 +17,13 @@ from .errors import ExportError
 
 _LIST = re.compile(r"tensor<!tf_type\.variant<tensor<([^<>]*(?:complex<\w+>)?)>>>")
 _OPERATION = re.compile(
-    r'^(\s*)(?:(%[\w#]+)(?::\d+)? = )?"tf\.(\w+)"\(([^)]*)\)(.*?) : \((.*?)\) -> (.*)$'
+    r'^(\s*)(?:(%[\w#]+(?:, %\w+)*)(?::\d+)? = )?"tf\.(\w+)"\(([^)]*)\)(.*?) : \((.*?)\) -> (.*)$'
 )
 _FUNCTION = re.compile(r'^  func\.func (?:private )?@("[^"]*"|[\w.$]+)\(')
 _USED = re.compile(r'"tf\.((?:Empty)?TensorList\w*)"')
 _BODY = re.compile(r'body = @("[^"]*"|[\w.$]+)')
 _SIZES = re.compile(r"^((?:[\d?]+x)*)(.+)$")
+_GROWS = "resize_if_index_out_of_bounds = true"
 _FIRST = '"tf.Const"() <{value = dense<0> : tensor<i32>}> : () -> tensor<i32>'
 
 
@@ -34,6 +35,7 @@ class _Operation:
     result: str
     name: str
     operands: list[str]
+    attributes: str
     types: list[str]
     kind: str
 
@@ -42,8 +44,9 @@ class _Operation:
         match = _OPERATION.match(line)
         if match is None:
             return None
-        indent, result, name, operands, _, types, kind = match.groups()
-        return cls(indent, result or "", name, _split(operands), _split(types), kind.strip())
+        indent, result, name, operands, attributes, types, kind = match.groups()
+        given = _split(operands), attributes, _split(types)
+        return cls(indent, result or "", name, *given, kind.strip())
 
 
 def replace_dynamic(text: str) -> str:
@@ -54,7 +57,7 @@ def replace_dynamic(text: str) -> str:
     """
     text = _with_ranks(text)
     used = set(_USED.findall(text))
-    static = not any("?" in kind for kind in _LIST.findall(text))
+    static = _GROWS not in text and not any("?" in kind for kind in _LIST.findall(text))
     if not used or (static and not used <= {*_REWRITINGS, "TensorListReserve"}):
         return text
     lines = _Reserved(text.splitlines()).allocate()
@@ -110,6 +113,7 @@ class _Reserved:
     def __init__(self, lines: list[str]) -> None:
         self._lines = lines
         self._added: list[str] = []
+        self._grows = any(_GROWS in line for line in lines)
         self._count = 0
 
     def allocate(self) -> list[str]:
@@ -150,7 +154,7 @@ class _Reserved:
                 raise _unsupported(user.name)
             result.append(f"{user.indent}{shapes[name]} = {shape}")
             allocated = f"%list_{self._count}"
-            result.extend(_filled(user.indent, allocated, reserve, shapes[name]))
+            result += _filled(user.indent, allocated, reserve, shapes[name], self._grows)
             line = re.sub(rf"{re.escape(name)}(?![\w#])", allocated, line)
             self._count += 1
         return line
@@ -220,11 +224,16 @@ def _scalar(element: str) -> str:
     return f"tensor<{match[2]}>"
 
 
-def _filled(indent: str, name: str, reserve: _Operation, shape: str) -> list[str]:
-    """Return the lines that make a tensor of zeros for a reserved list."""
+def _filled(indent: str, name: str, reserve: _Operation, shape: str, grows: bool) -> list[str]:
+    """Return the lines that make a tensor of zeros for a reserved list.
+
+    Where it grows, its size is hidden: TensorFlow would take it for that of every turn of a loop.
+    """
     element = _element(reserve.kind)
     rank = _rank(element)
     count, kind = reserve.operands[1], reserve.types[1]
+    made = f"{name}_zeros" if grows else name
+    hidden = f'{name} = "tf.SetAsideOfAnySize"({made}) : ({reserve.kind}) -> {reserve.kind}'
     return [
         f"{indent}{name}_first = {_FIRST}",
         f"{indent}{name}_zero = {_zero(element)}",
@@ -232,8 +241,9 @@ def _filled(indent: str, name: str, reserve: _Operation, shape: str) -> list[str
         "tensor<1xi32>",
         f'{indent}{name}_sizes = "tf.ConcatV2"({name}_count, {shape}, {name}_first) : '
         f"(tensor<1xi32>, tensor<{rank}xi32>, tensor<i32>) -> tensor<{rank + 1}xi32>",
-        f'{indent}{name} = "tf.Fill"({name}_sizes, {name}_zero) : '
+        f'{indent}{made} = "tf.Fill"({name}_sizes, {name}_zero) : '
         f"(tensor<{rank + 1}xi32>, {_scalar(element)}) -> {reserve.kind}",
+        *([f"{indent}{hidden}"] if grows else []),
     ]
 
 
@@ -299,16 +309,49 @@ def _set(op: _Operation, name: str) -> list[str]:
     given, place, item = op.operands[:3]
     element = op.types[2].removeprefix("tensor<").removesuffix(">")
     rank = _rank(element)
+    grown = [] if _GROWS not in op.attributes else _grown(op, name)
+    given = f"{name}_grown" if grown else given
     zeros = ", ".join([f"{name}_first"] * rank)
     kinds = ", ".join(["tensor<i32>"] * (rank + 1))
     return [
         f"{name}_first = {_FIRST}",
+        *grown,
         f'{name}_start = "tf.Pack"({place}{f", {zeros}" if rank else ""}) <{{axis = 0 : i64}}> : '
         f"({kinds}) -> tensor<{rank + 1}xi32>",
         f'{name}_item = "tf.ExpandDims"({item}, {name}_first) : ({op.types[2]}, tensor<i32>) -> '
         f"tensor<1x{element}>",
         f'{op.result} = "tf.XlaDynamicUpdateSlice"({given}, {name}_item, {name}_start) : '
         f"({op.types[0]}, tensor<1x{element}>, tensor<{rank + 1}xi32>) -> {op.kind}",
+    ]
+
+
+def _grown(op: _Operation, name: str) -> list[str]:
+    """Return the lines that add zeros to a list that is set past its end."""
+    given, place, item = op.operands[:3]
+    kind = op.types[0]
+    element = op.types[2].removeprefix("tensor<").removesuffix(">")
+    rank = _rank(element)
+    scalar = "tensor<i32>"
+    shape, all_sizes = f"tensor<{rank}xi32>", f"tensor<{rank + 1}xi32>"
+    two = f"({scalar}, {scalar}) -> {scalar}"
+    return [
+        f'{name}_one = "tf.Const"() <{{value = dense<1> : {scalar}}}> : () -> {scalar}',
+        f"{name}_zero = {_zero(element)}",
+        f'{name}_held = "tf.Shape"({given}) : ({kind}) -> {all_sizes}',
+        f'{name}_many = "tf.GatherV2"({name}_held, {name}_first, {name}_first) '
+        f"<{{batch_dims = 0 : i64}}> : ({all_sizes}, {scalar}, {scalar}) -> {scalar}",
+        f'{name}_needed = "tf.AddV2"({place}, {name}_one) : {two}',
+        f'{name}_more = "tf.Sub"({name}_needed, {name}_many) : {two}',
+        f'{name}_missing = "tf.Maximum"({name}_more, {name}_first) : {two}',
+        f'{name}_rows = "tf.Pack"({name}_missing) <{{axis = 0 : i64}}> : ({scalar}) -> '
+        "tensor<1xi32>",
+        f'{name}_item_shape = "tf.Shape"({item}) : ({op.types[2]}) -> {shape}',
+        f'{name}_sizes = "tf.ConcatV2"({name}_rows, {name}_item_shape, {name}_first) : '
+        f"(tensor<1xi32>, {shape}, {scalar}) -> {all_sizes}",
+        f'{name}_zeros = "tf.Fill"({name}_sizes, {name}_zero) : '
+        f"({all_sizes}, {_scalar(element)}) -> tensor<?x{element}>",
+        f'{name}_grown = "tf.ConcatV2"({given}, {name}_zeros, {name}_first) : '
+        f"({kind}, tensor<?x{element}>, {scalar}) -> {kind}",
     ]
 
 
@@ -322,8 +365,57 @@ def _length(op: _Operation, name: str) -> list[str]:
     ]
 
 
+def _gather(op: _Operation, name: str) -> list[str]:
+    return [
+        f"{name}_first = {_FIRST}",
+        f'{op.result} = "tf.GatherV2"({op.operands[0]}, {op.operands[1]}, {name}_first) '
+        f"<{{batch_dims = 0 : i64}}> : ({op.types[0]}, {op.types[1]}, tensor<i32>) -> {op.kind}",
+    ]
+
+
+def _concat(op: _Operation, name: str) -> list[str]:
+    """Elements of a list have equal sizes here."""
+    element = _element(op.types[0])
+    rank = _rank(element)
+    kind, lengths = _split(op.kind.removeprefix("(").removesuffix(")"))
+    one, rest = "tensor<1xi32>", f"tensor<{rank - 1}xi32>"
+
+    def constant(suffix: str, value: int) -> str:
+        return f'{name}_{suffix} = "tf.Const"() <{{value = dense<{value}> : {one}}}> : () -> {one}'
+
+    masks = "begin_mask = 0 : i64, ellipsis_mask = 0 : i64, new_axis_mask = 0 : i64"
+    sizes = f"tensor<{rank + 1}xi32>"
+    operands = f"{name}_sizes, {name}_two, {name}_two, {name}_one"
+    kinds = f"({sizes}, {one}, {one}, {one})"
+    return [
+        f"{name}_first = {_FIRST}",
+        constant("any", -1),
+        constant("two", 2),
+        constant("one", 1),
+        f'{name}_sizes = "tf.Shape"({op.operands[0]}) : ({op.types[0]}) -> {sizes}',
+        f'{name}_rest = "tf.StridedSlice"({operands}) '
+        f"<{{{masks}, end_mask = 1 : i64, shrink_axis_mask = 0 : i64}}> : {kinds} -> {rest}",
+        f'{name}_shape = "tf.ConcatV2"({name}_any, {name}_rest, {name}_first) : '
+        f"({one}, {rest}, tensor<i32>) -> tensor<{rank}xi32>",
+        f'{name}_joined = "tf.Reshape"({op.operands[0]}, {name}_shape) : '
+        f"({op.types[0]}, tensor<{rank}xi32>) -> {kind}",
+        f'{name}_length = "tf.GatherV2"({name}_sizes, {name}_one, {name}_first) '
+        f"<{{batch_dims = 0 : i64}}> : ({sizes}, {one}, tensor<i32>) -> {one}",
+        f'{name}_many = "tf.GatherV2"({name}_sizes, {name}_first, {name}_first) '
+        f"<{{batch_dims = 0 : i64}}> : ({sizes}, tensor<i32>, tensor<i32>) -> tensor<i32>",
+        f'{name}_times = "tf.Pack"({name}_many) <{{axis = 0 : i64}}> : (tensor<i32>) -> {one}',
+        f'{name}_tiled = "tf.Tile"({name}_length, {name}_times) : ({one}, {one}) -> tensor<?xi32>',
+        f'{name}_lengths = "tf.Cast"({name}_tiled) <{{Truncate = false}}> : '
+        f"(tensor<?xi32>) -> {lengths}",
+        f'{op.result} = "tf.IdentityN"({name}_joined, {name}_lengths) : '
+        f"({kind}, {lengths}) -> ({kind}, {lengths})",
+    ]
+
+
 _REWRITINGS: dict[str, Callable[[_Operation, str], list[str]]] = {
+    "TensorListConcatV2": _concat,
     "TensorListFromTensor": _identity,
+    "TensorListGather": _gather,
     "TensorListGetItem": _get,
     "TensorListLength": _length,
     "TensorListSetItem": _set,
