@@ -17,6 +17,7 @@ import iree_core
 from iree_backend_vulkan.driver import VulkanDriver
 from iree_core.errors import DeviceError
 from iree_core.hal import Stream
+from iree_core.hal.recording import Recorder
 
 # One of each kind of dispatch: elementwise, rows, windows, gather, scatter, sort, scan, table.
 QUICK = """
@@ -196,3 +197,20 @@ def test_state_and_loops_stay_on_the_device(
     np.testing.assert_array_equal(np.asarray(second), 2 * expected)
     np.testing.assert_array_equal(np.asarray(rows[-1])[:4], np.arange(4)[:, None] * np.ones(4))
     np.testing.assert_array_equal(np.asarray(rows[-1])[4:], 2 * expected[4:])
+
+
+def test_a_call_that_repeats_another_records_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "state.mlir"
+    path.write_text(STATE)
+    on = VulkanDriver().create_device()
+    loaded = iree_core.load(iree_core.compile(path, target="vulkan"), on)
+    x = np.arange(24, dtype=np.float32).reshape(6, 4)
+    for _ in range(4):
+        np.asarray(loaded.main(x))
+    recorded: list[object] = []
+    monkeypatch.setattr(Recorder, "record", lambda self, commands: recorded.append(commands))
+    result = np.asarray(loaded.main(x))
+    assert not recorded
+    np.testing.assert_array_equal(result, 5 * np.broadcast_to(x.sum(0), (8, 4)))

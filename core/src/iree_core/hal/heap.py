@@ -7,6 +7,7 @@ adds how memory is made and destroyed.
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import threading
 from abc import ABC, abstractmethod
@@ -56,7 +57,7 @@ class Heap(ABC, Generic[M]):
         """
         self.device, self.mapped, self.most = device, mapped, _NO_LIMIT
         self._most_idle, self._idle_bytes = most_idle, 0
-        self._idle: dict[tuple[int, bool], list[M]] = {}
+        self._idle: dict[tuple[int, bool], list[tuple[int, M]]] = {}
         # Buffers are given back by finalizers, which may run inside any allocation.
         self._lock = threading.RLock()
 
@@ -83,7 +84,8 @@ class Heap(ABC, Generic[M]):
             idle = self._idle.get((capacity, mapped))
             if idle:
                 self._idle_bytes -= capacity
-                return idle.pop()
+                # The oldest, so that a call that repeats another finds the same memory.
+                return heapq.heappop(idle)[1]
         if capacity > self.most:
             raise DeviceError(
                 f"An allocation of {nbytes} bytes is larger than what {self.device.description} "
@@ -109,7 +111,8 @@ class Heap(ABC, Generic[M]):
         """Keep memory that nothing uses any more for the next to ask."""
         with self._lock:
             if self._idle_bytes + memory.capacity <= self._most_idle:
-                self._idle.setdefault((memory.capacity, memory.mapped), []).append(memory)
+                idle = self._idle.setdefault((memory.capacity, memory.mapped), [])
+                heapq.heappush(idle, (memory.serial, memory))
                 self._idle_bytes += memory.capacity
                 return
         self.destroy(memory)
@@ -120,7 +123,7 @@ class Heap(ABC, Generic[M]):
         with self._lock:
             idle, self._idle, self._idle_bytes = self._idle, {}, 0
         for memories in idle.values():
-            for memory in memories:
+            for _, memory in memories:
                 self.destroy(memory)
 
 
