@@ -21,6 +21,7 @@ def register() -> None:
         _elementwise(kind)
         _filters(kind)
         _others(kind)
+        _moved(kind)
     _hybrid()
     _conversions()
 
@@ -165,6 +166,13 @@ def _others(kind: str) -> None:
             add(f"L2_NORMALIZATION {kind} {width}", "L2_NORMALIZATION", [data], [unit],
                 "L2NormOptions")  # fmt: skip
     if kind == "i8":
+        features = _integers("i8", 8, 3, scale=0.01)
+        times = c(np.arange(-24, 24).reshape(8, 6) * 700, "i16", scale=1e-4, zero=0)
+        state = T("i16", (2, 48), variable=True, scale=0.0005, zero=0)
+        offset = c(np.arange(4) * 999, "i32", scale=5e-8)
+        add("SVDF i8", "SVDF", [q(kind, 2, 3), features, times, offset, state],
+            [q(kind, scale=0.01, zero=-128)], "SVDFOptions", rank=2, fusedActivationFunction=1,
+            calls=4)  # fmt: skip
         for scale in (0.02, 0.1, 0.6):
             data = q(kind, 9, 30, scale=scale)
             logs = q(kind, scale=16 / 256, zero=127)
@@ -186,6 +194,42 @@ def _others(kind: str) -> None:
     add(
         f"RESHAPE {kind}", "RESHAPE", [x, c([2, -1])], [q(kind)], "ReshapeOptions", newShape=[2, -1]
     )
+
+
+def _moved(kind: str) -> None:
+    """Operators that leave integers as they are; input and output have one scale."""
+    x, y = q(kind, 2, 4, 6, 3), q(kind)
+    add(f"GATHER {kind}", "GATHER", [x, c([2, 0, 3])], [y], "GatherOptions", axis=1)
+    add(f"GATHER_ND {kind}", "GATHER_ND", [x, c([[1, 2], [0, 3]])], [y])
+    add(f"PACK {kind}", "PACK", [x, x], [y], "PackOptions", axis=1, valuesCount=2)
+    add(f"UNPACK {kind}", "UNPACK", [x], [y] * 4, "UnpackOptions", axis=1, num=4)
+    add(f"SPLIT {kind}", "SPLIT", [c(2), x], [y] * 3, "SplitOptions", numSplits=3)
+    add(f"SLICE {kind}", "SLICE", [x, c([0, 1, 2, 0]), c([-1, 2, 3, 2])], [y])
+    add(f"EXPAND_DIMS {kind}", "EXPAND_DIMS", [x, c(1)], [y])
+    add(f"SELECT_V2 {kind}", "SELECT_V2", [T("i1", (2, 4, 6, 3)), x, x], [y])
+    add(f"REVERSE_V2 {kind}", "REVERSE_V2", [x, c([1])], [y])
+    # LiteRT's kernels of these two lack 16 bits.
+    size = {"blockSize": 2}
+    if kind != "i16":
+        add(f"SPACE_TO_DEPTH {kind}", "SPACE_TO_DEPTH", [x], [y], "SpaceToDepthOptions", **size)
+        deep = q(kind, 2, 2, 3, 12)
+        add(f"DEPTH_TO_SPACE {kind}", "DEPTH_TO_SPACE", [deep], [y], "DepthToSpaceOptions", **size)
+    blocks = [x, c([2, 3]), c([[1, 1], [0, 3]])]
+    add(f"SPACE_TO_BATCH_ND {kind}", "SPACE_TO_BATCH_ND", blocks, [y])
+    batches = [q(kind, 6, 2, 3, 2), c([2, 3]), c([[1, 0], [0, 2]])]
+    add(f"BATCH_TO_SPACE_ND {kind}", "BATCH_TO_SPACE_ND", batches, [y])
+    add(f"BROADCAST_TO {kind}", "BROADCAST_TO", [q(kind, 3, 1), c([2, 3, 4])], [y], version=2)
+    add(f"TILE {kind}", "TILE", [x, c([1, 2, 1, 2])], [y])
+    add(f"MINIMUM {kind}", "MINIMUM", [x, x], [y])
+    add(f"REDUCE_MIN {kind}", "REDUCE_MIN", [x, c([1])], [y], "ReducerOptions")
+    if kind != "i16":
+        add(f"MIRROR_PAD {kind}", "MIRROR_PAD", [x, c([[0, 1], [2, 1], [1, 3], [0, 0]])], [y],
+            "MirrorPadOptions", mode=0)  # fmt: skip
+        filler = c(7, kind, scale=x.scale, zero=x.zero)
+        add(f"PADV2 {kind}", "PADV2", [x, c([[0, 1], [2, 1], [1, 3], [0, 0]]), filler], [y])
+        for op in ("NOT_EQUAL", "LESS_EQUAL", "GREATER"):
+            add(f"{op} {kind}", op, [x, x], [T("i1")])
+    add(f"FILL {kind}", "FILL", [c([2, 3]), q(kind)], [y])
 
 
 def _hybrid() -> None:

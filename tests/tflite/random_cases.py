@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ Drawn = tuple[str, Sequence[T], T, str, dict[str, Any]]
 class Random:
     """What cases are drawn from."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: Sequence[int]) -> None:
         self.rng = np.random.default_rng(seed)
 
     def number(self, low: int, high: int) -> int:
@@ -74,14 +75,23 @@ class Random:
 
 
 def draw(family: str, kind: str, seed: int) -> Case:
-    """Return the case of one seed; equal seeds give equal cases."""
+    """Return the case of one seed; equal seeds give equal cases.
+
+    Odd seeds leave the first dimension of the inputs open.
+    """
     r = Random([seed, sum(f"{family} {kind}".encode())])
     op, inputs, output, options, fields = FAMILIES[family](r, kind)
+    if seed % 2:
+        inputs = [t if t is None or t.data is not None else _opened(t) for t in inputs]
     given = [t for t in inputs if t is not None and t.data is None]
     arrays: list[NDArray] = [t.random(r.rng) for t in given]
     optimized = fields.pop("optimized", False)
     model = single(op, inputs, [output], options, **fields)
     return Case(f"{family} {kind} {seed}", model, [arrays], 1e-5, 1e-5, 0, optimized)
+
+
+def _opened(t: T) -> T:
+    return replace(t, signature=(-1, *t.shape[1:]))
 
 
 def _spread(count: int) -> float:

@@ -12,8 +12,9 @@ from iree_core.lowering.scalars import constant
 from iree_core.lowering.structured import contract, elementwise
 from iree_core.lowering.tensors import Tensor
 from iree_frontend_tf.tflite.ops.accumulate import is_hybrid
-from iree_frontend_tf.tflite.ops.common import NONE, activate, activate_scalar, clamp
+from iree_frontend_tf.tflite.ops.common import NONE, activate, activate_scalar, clamp, is_quantized
 from iree_frontend_tf.tflite.ops.matmul import times_filters
+from iree_frontend_tf.tflite.ops.quantized_svdf import scaled_svdf
 from iree_frontend_tf.tflite.ops.reduce import total
 from iree_frontend_tf.tflite.registry import Node, lowering
 
@@ -324,6 +325,8 @@ def _basic_lstm(node: Node) -> list[Tensor]:
 @lowering("SVDF")
 def svdf(node: Node) -> Tensor:
     """Filters of low rank over a sliding window of time (Nakkiran et al., 2015)."""
+    if is_quantized(node):
+        return scaled_svdf(node)
     _require_floats(node, [0, 3, 4], [1, 2])
     x, features, times, bias = node.tensor(0), node.tensor(1), _real(node, 2), node.optional(3)
     state = _state(node, 4)

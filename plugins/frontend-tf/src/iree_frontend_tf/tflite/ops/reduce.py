@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from iree_core.ir import arith, ir
+from iree_core.ir import arith, ir, math
 from iree_core.lowering import index, scalars, tensors
 from iree_core.lowering.element import BOOL, I32, I64, ElementType
 from iree_core.lowering.scalars import constant
@@ -19,10 +19,10 @@ from iree_core.lowering.tensors import Tensor
 from iree_core.lowering.values import Value
 from iree_core.lowering.window import Window, reduce_window
 from iree_frontend_tf.tflite.fixed_point import (
+    emit_multiply,
     emit_multiply_wide,
     emit_offset,
     emit_saturate,
-    emit_scaled,
     limits,
     quantize_multiplier,
 )
@@ -83,29 +83,30 @@ def _scaled_sum(node: Node, x: Tensor, axes: Sequence[int], mean: bool) -> Tenso
     (si, zi), (so, zo) = node.scale(node.input(0)), node.scale(node.output())
     e = x.element
     size = index.product(x.dims[a] for a in axes)
-    if not isinstance(size, int):
-        node.unsupported("the number of summed integers is not known")
     low, high = limits(e)
-    factor, spare = _mean_factor(float(si) / float(so), size) if mean else (None, 0)
+    significand, shift = quantize_multiplier(float(si) / float(so))
     sums = total(x, axes, I32, keep_dims=_keep(node))
-    del spare
-    if factor is None:
-        factor = quantize_multiplier(float(si) / float(so))
 
     def body(s: ir.Value) -> ir.Value:
-        shifted = arith.subi(s, constant(zi * size, I32))
-        made = arith.addi(emit_scaled(shifted, factor), constant(zo, I32))
-        return emit_saturate(made, low, high, e)
+        known = isinstance(size, int)
+        count = constant(size, I64) if known else arith.index_cast(I64.type, size)
+        factor = [constant(significand, I32), constant(shift, I32)]
+        if mean:
+            factor = _mean_factor(significand, shift, count)
+        offset = arith.muli(arith.trunci(I32.type, count), constant(zi, I32))
+        made = emit_multiply(arith.subi(s, offset), *factor)
+        return emit_saturate(arith.addi(made, constant(zo, I32)), low, high, e)
 
     return elementwise([sums], e, body)
 
 
-def _mean_factor(scale: float, count: int) -> tuple[tuple[int, int], int]:
-    """Return the factor of sums: the scale's divided by the count in fixed point."""
-    significand, shift = quantize_multiplier(scale)
-    spare = 63 - (64 - count.bit_length())
-    spare = min(spare, 32, 31 + shift)
-    return ((significand << spare) // count, shift - spare), spare
+def _mean_factor(significand: int, shift: int, count: ir.Value) -> list[ir.Value]:
+    """Return the factor of sums: the scale's divided by the count (i64) in fixed point."""
+    bits = arith.subi(constant(63, I64), math.ctlz(count))
+    spare = arith.minsi(bits, constant(min(32, 31 + shift), I64))
+    wide = arith.divsi(arith.shli(constant(significand, I64), spare), count)
+    spare = arith.trunci(I32.type, spare)
+    return [arith.trunci(I32.type, wide), arith.subi(constant(shift, I32), spare)]
 
 
 _EXTREMA: dict[str, tuple[Callable, Callable]] = {
