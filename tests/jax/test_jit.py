@@ -124,6 +124,24 @@ def test_inside_transformations_jax_traces() -> None:
     np.testing.assert_allclose(compiled(jnp.ones(3)), np.cos(np.ones(3)), rtol=1e-6)
 
 
+def test_collectives_on_a_mesh_of_one_device() -> None:
+    mesh = jax.make_mesh((1,), ("d",))
+    spread, whole = jax.P("d"), jax.P()
+
+    def body(a: jax.Array) -> Any:
+        total, mean = jax.lax.psum(a.sum(), "d"), jax.lax.pmean(a, "d")
+        every = jax.lax.all_gather(a, "d", tiled=True)
+        part = jax.lax.psum_scatter(a, "d", tiled=True)
+        turned = jax.lax.all_to_all(a.reshape(1, -1), "d", 0, 0).reshape(-1)
+        number, next_ = jax.lax.axis_index("d") + 1, jax.lax.ppermute(a, "d", [(0, 0)])
+        return total, mean, every, part, turned, number, next_
+
+    specs = (whole, whole, whole, spread, spread, whole, spread)
+    function = jax.shard_map(body, mesh=mesh, in_specs=spread, out_specs=specs, check_vma=False)
+    x = jax.device_put(jnp.arange(4.0), jax.NamedSharding(mesh, spread))
+    same(function, x)
+
+
 def test_unknown_options_are_refused_at_once() -> None:
     with pytest.raises(UsageError, match="no option keep_unused"):
         iree_frontend_jax.jit(lambda x: x, keep_unused=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from iree_core.errors import UnsupportedOperatorError
 from iree_core.ir import ir
 from iree_core.passes.input.stablehlo_calls import is_known_call
+from iree_core.passes.input.stablehlo_simplify import is_alone
 from iree_frontend_jax.callbacks import is_callback
 from iree_frontend_jax.locations import describe
 
@@ -63,7 +64,7 @@ def _reason(op: ir.Operation, hints: dict[str, None], callbacks: bool) -> str | 
             return "it calls back into Python"
         hints["Write that part with jax.numpy, or export it for another platform."] = None
         return f"there is no lowering of the library call {target!r}"
-    if op.name in _COLLECTIVES:
+    if op.name in _COLLECTIVES and not is_alone(op):
         hints["Export the function for one device (without pmap, shard_map, axis names)."] = None
         return "it talks to other devices"
     if op.name in _CHANNELS:

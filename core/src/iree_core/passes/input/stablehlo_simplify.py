@@ -61,6 +61,47 @@ def _forward(op: ir.Operation) -> list[ir.Value]:
     return list(op.operands)
 
 
+# Of these a device that is alone has the result already.
+_GROUPED = frozenset(
+    f"stablehlo.{name}" for name in ("all_gather", "all_reduce", "all_to_all", "reduce_scatter")
+)
+_NUMBERS = {
+    "stablehlo.partition_id": "mhlo.num_partitions",
+    "stablehlo.replica_id": "mhlo.num_replicas",
+}
+_PERMUTE = "stablehlo.collective_permute"
+
+
+def is_alone(op: ir.Operation) -> bool:
+    """Tell whether ``op`` is a collective among single devices, or asks one for its number."""
+    if op.name in _NUMBERS:
+        module = op
+        while module.name != "builtin.module":
+            module = module.parent.operation
+        count = module.attributes.get(_NUMBERS[op.name])
+        return count is not None and ir.IntegerAttr(count).value == 1
+    if op.name == _PERMUTE:
+        pairs = ir.DenseIntElementsAttr(op.attributes["source_target_pairs"])
+        return list(pairs) == [0, 0]
+    if op.name not in _GROUPED:
+        return False
+    groups = ir.RankedTensorType(op.attributes["replica_groups"].type)
+    ends = zip(op.operands, op.results, strict=True)
+    return groups.shape[-1] == 1 and all(a.type == b.type for a, b in ends)
+
+
+def _collective(op: ir.Operation) -> list[ir.Value] | None:
+    if not is_alone(op):
+        return None
+    return _zeros(op) if op.name in _NUMBERS else _forward(op)
+
+
+def _zeros(op: ir.Operation) -> list[ir.Value]:
+    kind = ir.RankedTensorType(op.results[0].type)
+    element = element_of(op.results[0])
+    return [retype(tensors.fill(kind.shape, element, 0).value, kind)]
+
+
 def _bitcast(op: ir.Operation) -> list[ir.Value] | None:
     """Bits that keep their type; the stock conversion has no such case for complex numbers."""
     return _forward(op) if op.operands[0].type == op.results[0].type else None
@@ -284,4 +325,5 @@ _REWRITES: dict[str, Callable[[ir.Operation], list[ir.Value] | None]] = {
     "stablehlo.set_dimension_size": _set_dimension_size,
     "stablehlo.slice": _empty_slice,
     "tensor.insert": _insert,
+    **dict.fromkeys((*_GROUPED, *_NUMBERS, _PERMUTE), _collective),
 }
