@@ -6,13 +6,17 @@ import os
 import time
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Protocol, TypeVar
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 from iree_core.errors import DeviceError, ModuleFileError, UsageError
 from iree_core.hal.buffer import Buffer
 from iree_core.hal.device import CommandBuffer, Device, Executable
+from iree_core.hal.kernels import KernelExecutable
 from iree_core.hal.parts import PartedBuffer
-from iree_core.hal.sync import Semaphore
+from iree_core.hal.recording import Recorded, RecordedCommands
+from iree_core.hal.sync import Semaphore, Timepoint
+from iree_core.vm.program import CommandList
 
 TIMEOUT = 600.0
 """Seconds after which a submission counts as hung, where the user says nothing else."""
@@ -81,15 +85,31 @@ class QueueDevice(Device):
     def load(self, data: memoryview, entries: Sequence[tuple[str, int]]) -> Executable:
         """Load every kernel of an image of the driver's format."""
 
-    def own_operands(
-        self, commands: CommandBuffer, buffers: Sequence[Buffer], params: Sequence[int]
-    ) -> list[PartedBuffer]:
-        """Check the operands of a submission and return its buffers.
+    def record(self, commands: CommandList, executable: Executable | None) -> RecordedCommands[Any]:
+        """Check ``commands``; they are recorded when their first operands are known."""
+        assert executable is None or isinstance(executable, KernelExecutable)
+        return RecordedCommands(commands, executable, partial(self.recording, commands, executable))
 
-        Raises:
-            DeviceError: the device is lost, or the operands are not as many as there should be,
-                or not on this device.
-        """
+    @abstractmethod
+    def recording(
+        self,
+        commands: CommandList,
+        executable: KernelExecutable[Any] | None,
+        buffers: Sequence[PartedBuffer],
+        params: Sequence[int],
+    ) -> Recorded:
+        """Record ``commands`` for certain buffers and parameters."""
+
+    def submit(
+        self,
+        commands: CommandBuffer,
+        buffers: Sequence[Buffer],
+        params: Sequence[int],
+        *,
+        wait: Sequence[Timepoint] = (),
+        signal: Sequence[Timepoint] = (),
+    ) -> None:
+        """Check the operands and hand the work to the queue; the host waits for other devices."""
         if self.error is not None:
             raise self.error
         if len(buffers) != commands.slots or len(params) != commands.params:
@@ -99,7 +119,37 @@ class QueueDevice(Device):
             )
         if not all(map(self.allocator.owns, buffers)):
             raise DeviceError(f"A buffer is not in the memory of {self.description}.")
-        return buffers  # type: ignore[return-value]
+        if not all(isinstance(s, QueueSemaphore) and s.device is self for s, _ in signal):
+            raise DeviceError("A submission signals a semaphore of another device.")
+        assert isinstance(commands, RecordedCommands)
+        ordered = [(semaphore, value) for semaphore, value in wait if self.orders(semaphore)]
+        for semaphore, value in wait:
+            if not self.orders(semaphore):
+                semaphore.wait(value)
+            elif isinstance(semaphore, QueueSemaphore):
+                semaphore.check()
+        self.enqueue(commands, buffers, params, ordered, signal)
+
+    def orders(self, semaphore: Semaphore) -> bool:
+        """Tell whether the queue itself can wait for ``semaphore``."""
+        return isinstance(semaphore, QueueSemaphore) and semaphore.device is self
+
+    @abstractmethod
+    def enqueue(
+        self,
+        commands: RecordedCommands[Any],
+        buffers: Sequence[Any],
+        params: Sequence[int],
+        waits: Sequence[tuple[Any, int]],
+        signals: Sequence[tuple[Any, int]],
+    ) -> None:
+        """Hand work to the queue; everything is of this device, or what the queue orders.
+
+        Without ``signals`` it returns when the work is done.
+
+        Raises:
+            DeviceError: out of memory, or the device is lost.
+        """
 
 
 class QueueSemaphore(Semaphore):

@@ -10,7 +10,6 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 from iree_backend_cuda import cu
@@ -101,39 +100,34 @@ class CudaDevice(QueueDevice):
         """Load every kernel."""
         return load(self, data, entries)
 
-    def record(
-        self, commands: CommandList, executable: hal.Executable | None
-    ) -> RecordedCommands[Recording]:
-        """Check ``commands``; they are recorded when their first operands are known."""
-        assert executable is None or isinstance(executable, KernelExecutable)
-        return RecordedCommands(
-            commands, executable, partial(Recording, self, commands, executable)
-        )
+    def recording(
+        self,
+        commands: CommandList,
+        executable: KernelExecutable[Function] | None,
+        buffers: Sequence[PartedBuffer],
+        params: Sequence[int],
+    ) -> Recording:
+        """Record ``commands`` for certain buffers and parameters."""
+        return Recording(self, commands, executable, buffers, params)
 
     def create_semaphore(self, initial: int = 0) -> CudaSemaphore:
         """Return a timeline semaphore."""
         return CudaSemaphore(self, initial)
 
-    def submit(
+    def orders(self, semaphore: hal.Semaphore) -> bool:
+        """Tell whether streams can wait for ``semaphore``: devices wait for each other's events."""
+        return isinstance(semaphore, CudaSemaphore)
+
+    def enqueue(
         self,
-        commands: hal.CommandBuffer,
-        buffers: Sequence[hal.Buffer],
+        commands: RecordedCommands[Recording],
+        buffers: Sequence[Any],
         params: Sequence[int],
-        *,
-        wait: Sequence[hal.Timepoint] = (),
-        signal: Sequence[hal.Timepoint] = (),
+        waits: Sequence[tuple[CudaSemaphore, int]],
+        signals: Sequence[tuple[CudaSemaphore, int]],
     ) -> None:
-        """Hand the work to the stream, now or when the last of ``wait`` is on its way."""
-        own = self.own_operands(commands, buffers, params)
-        assert isinstance(commands, RecordedCommands)
-        signals = [(s, v) for s, v in signal if isinstance(s, CudaSemaphore) and s.device is self]
-        if len(signals) != len(signal):
-            raise DeviceError("A submission signals a semaphore of another device.")
-        for semaphore, value in wait:
-            if not isinstance(semaphore, CudaSemaphore):
-                semaphore.wait(value)  # another kind of device: the host waits for it
-        waits = [(s, v) for s, v in wait if isinstance(s, CudaSemaphore)]
-        _Submission(self, commands, own, tuple(params), waits, signals).start()
+        """Hand the work to the stream, now or when the last of ``waits`` is on its way."""
+        _Submission(self, commands, buffers, tuple(params), waits, signals).start()
 
     def execute(
         self,

@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from iree_backend_metal import framework
@@ -24,7 +23,7 @@ from iree_backend_metal.utilities import Utilities
 from iree_core import hal
 from iree_core.errors import DeviceError
 from iree_core.hal.kernels import KernelExecutable
-from iree_core.hal.parts import PartedAllocator
+from iree_core.hal.parts import PartedAllocator, PartedBuffer
 from iree_core.hal.queue import QueueDevice, QueueSemaphore, choose, device_options
 from iree_core.hal.recording import RecordedCommands
 from iree_core.vm.program import CommandList
@@ -102,48 +101,48 @@ class MetalDevice(QueueDevice):
         with self.pool():
             return load(self, data, entries)
 
-    def record(
-        self, commands: CommandList, executable: hal.Executable | None
-    ) -> RecordedCommands[Recording]:
-        """Check ``commands``; they are recorded when their first operands are known."""
-        assert executable is None or isinstance(executable, KernelExecutable)
-        return RecordedCommands(
-            commands, executable, partial(Recording, self, commands, executable)
-        )
+    def recording(
+        self,
+        commands: CommandList,
+        executable: KernelExecutable[Pipeline] | None,
+        buffers: Sequence[PartedBuffer],
+        params: Sequence[int],
+    ) -> Recording:
+        """Record ``commands`` for certain buffers and parameters."""
+        return Recording(self, commands, executable, buffers, params)
 
     def create_semaphore(self, initial: int = 0) -> MetalSemaphore:
         """Return a timeline semaphore."""
         return MetalSemaphore(self, initial)
 
-    def submit(
+    def orders(self, semaphore: hal.Semaphore) -> bool:
+        """Tell whether the queue can wait for ``semaphore``: GPUs share events."""
+        return isinstance(semaphore, MetalSemaphore)
+
+    def enqueue(
         self,
-        commands: hal.CommandBuffer,
-        buffers: Sequence[hal.Buffer],
+        commands: RecordedCommands[Recording],
+        buffers: Sequence[Any],
         params: Sequence[int],
-        *,
-        wait: Sequence[hal.Timepoint] = (),
-        signal: Sequence[hal.Timepoint] = (),
+        waits: Sequence[tuple[MetalSemaphore, int]],
+        signals: Sequence[tuple[MetalSemaphore, int]],
     ) -> None:
         """Commit the work to the queue and return."""
-        own = self.own_operands(commands, buffers, params)
-        assert isinstance(commands, RecordedCommands)
-        signals = [(s, value) for s, value in signal if isinstance(s, MetalSemaphore)]
-        if len(signals) != len(signal):
-            raise DeviceError("A submission signals a semaphore of another device.")
         with self._lock, self.pool():
             self.collect()
-            recording = commands.recording(own, params)
+            recording = commands.recording(buffers, params)
             work = self._queue.commandBuffer()
-            for semaphore, value in self._events(wait):
-                work.encodeWaitForEvent_value_(semaphore.event, value)
+            for semaphore, value in waits:
+                if value:
+                    work.encodeWaitForEvent_value_(semaphore.event, value)
             uploaded = self.transfers.outstanding()
             if uploaded is not None:
                 work.encodeWaitForEvent_value_(self.transfers.semaphore.event, uploaded)
             recording.encode(work)
             for semaphore, value in signals:
                 work.encodeSignalEvent_value_(semaphore.event, value)
-            self.commit(work, (recording, commands, own, tuple(wait), tuple(signal)))
-        if not signal:
+            self.commit(work, (recording, commands, tuple(buffers), tuple(waits), tuple(signals)))
+        if not signals:
             self._finish(work)
 
     def commit(self, work: Any, kept: Any) -> None:
@@ -151,18 +150,6 @@ class MetalDevice(QueueDevice):
         with self._lock:
             work.commit()
             self._pending.append((work, kept))
-
-    def _events(self, wait: Sequence[hal.Timepoint]) -> list[tuple[MetalSemaphore, int]]:
-        """Return what the queue waits for; semaphores of other kinds the host waits for."""
-        found = []
-        for semaphore, value in wait:
-            if isinstance(semaphore, MetalSemaphore):
-                semaphore.check()
-                if value:
-                    found.append((semaphore, value))
-            else:
-                semaphore.wait(value)
-        return found
 
     def collect(self) -> None:
         """Let go of what finished work used; work that failed fails the device."""

@@ -11,7 +11,6 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from iree_backend_vulkan import vk
@@ -24,7 +23,7 @@ from iree_backend_vulkan.transfers import Transfers
 from iree_core import hal
 from iree_core.errors import DeviceError
 from iree_core.hal.kernels import KernelExecutable
-from iree_core.hal.parts import PartedAllocator
+from iree_core.hal.parts import PartedAllocator, PartedBuffer
 from iree_core.hal.queue import QueueDevice, QueueSemaphore, choose, device_options
 from iree_core.hal.recording import RecordedCommands
 from iree_core.vm.program import CommandList
@@ -175,61 +174,43 @@ class VulkanDevice(QueueDevice):
         """Create a pipeline for every entry point."""
         return load(self, data, entries)
 
-    def record(
-        self, commands: CommandList, executable: hal.Executable | None
-    ) -> RecordedCommands[Recording]:
-        """Check ``commands``; they are recorded when their first operands are known."""
-        assert executable is None or isinstance(executable, KernelExecutable)
-        return RecordedCommands(
-            commands, executable, partial(Recording, self, commands, executable)
-        )
+    def recording(
+        self,
+        commands: CommandList,
+        executable: KernelExecutable[Pipeline] | None,
+        buffers: Sequence[PartedBuffer],
+        params: Sequence[int],
+    ) -> Recording:
+        """Record ``commands`` for certain buffers and parameters."""
+        return Recording(self, commands, executable, buffers, params)
 
     def create_semaphore(self, initial: int = 0) -> VulkanSemaphore:
         """Return a timeline semaphore."""
         return VulkanSemaphore(self, initial)
 
-    def submit(
+    def enqueue(
         self,
-        commands: hal.CommandBuffer,
-        buffers: Sequence[hal.Buffer],
+        commands: RecordedCommands[Recording],
+        buffers: Sequence[Any],
         params: Sequence[int],
-        *,
-        wait: Sequence[hal.Timepoint] = (),
-        signal: Sequence[hal.Timepoint] = (),
+        waits: Sequence[tuple[VulkanSemaphore, int]],
+        signals: Sequence[tuple[VulkanSemaphore, int]],
     ) -> None:
         """Hand the work to the queue and return."""
-        own = self.own_operands(commands, buffers, params)
-        assert isinstance(commands, RecordedCommands)
-        waits = self._native(wait)
-        signals = [(s.handle, value) for s, value in signal if isinstance(s, VulkanSemaphore)]
-        if len(signals) != len(signal):
-            raise DeviceError("A submission signals a semaphore of another device.")
+        before = [(semaphore.handle, value) for semaphore, value in waits if value]
+        after = [(semaphore.handle, value) for semaphore, value in signals]
         with self._lock:
-            recording = commands.recording(own, params)
+            recording = commands.recording(buffers, params)
             uploaded = self.transfers.outstanding()
             if uploaded is not None:
-                waits.append((self.transfers.semaphore.handle, uploaded))
-            info, kept = submit_info(recording.handle, waits, signals)
+                before.append((self.transfers.semaphore.handle, uploaded))
+            info, kept = submit_info(recording.handle, before, after)
             self.guarded(self.api.QueueSubmit, self._queue, 1, vk.pointer(info), 0)
-            if signal:
-                semaphore, value = signal[-1]
-                assert isinstance(semaphore, VulkanSemaphore)
-                held = (recording, commands, own, kept, tuple(wait))
-                self._pending.append((semaphore, value, held))
+            if signals:
+                held = (recording, commands, tuple(buffers), kept, tuple(waits))
+                self._pending.append((*signals[-1], held))
             else:
                 self.guarded(self.api.DeviceWaitIdle, self.handle)
-
-    def _native(self, wait: Sequence[hal.Timepoint]) -> list[tuple[int, int]]:
-        """Return what the queue waits for; semaphores of other devices the host waits for."""
-        found = []
-        for semaphore, value in wait:
-            if isinstance(semaphore, VulkanSemaphore) and semaphore.device is self:
-                semaphore.check()
-                if value:
-                    found.append((semaphore.handle, value))
-            else:
-                semaphore.wait(value)
-        return found
 
     def collect(self) -> None:
         """Let go of what finished submissions used."""
