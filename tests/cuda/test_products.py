@@ -108,24 +108,26 @@ def test_products(
 
 
 @pytest.mark.parametrize(
-    "kind,turned,options,copied",
+    "kind,turned,options,size,whole,words",
     [
-        ("f16", "", "sm_80", 2),
-        ("f16", "ab", "sm_90", 2),
-        ("f32", "", "sm_80,+tf32", 1),  # the columns are turned on the way
-        ("f32", "b", "sm_80,+tf32", 2),
-        ("f32", "", "sm_80", 1),
-        ("f32", "", "sm_75", 0),
+        ("f16", "", "sm_80", 4096, 2, 0),
+        ("f16", "ab", "sm_90", 4096, 2, 0),
+        ("f16", "", "sm_80", 4094, 0, 0),
+        ("f32", "", "sm_80,+tf32", 4096, 2, 0),
+        ("f32", "b", "sm_80,+tf32", 4095, 0, 2),
+        ("f32", "", "sm_80", 4096, 1, 1),  # the rows are turned on the way
+        ("f32", "", "sm_75", 4096, 0, 0),
     ],
 )
 def test_operands_are_copied_without_registers(
-    kind: str, turned: str, options: str, copied: int
+    kind: str, turned: str, options: str, size: int, whole: int, words: int
 ) -> None:
-    _, compiled = compile_dispatch(product(4096, 4096, 4096, kind, turned), options)
+    _, compiled = compile_dispatch(product(size, size, size, kind, turned), options)
     code = bytes(parse_image(compiled.binary)[0].code).decode()
     # Two groups of each operand for every thread; three slices before the loop and one inside.
-    assert code.count("cp.async.cg") == copied * 2 * 4
-    assert ("cp.async.wait_group" in code) == bool(copied)
+    assert code.count("cp.async.cg") == whole * 2 * 4
+    assert code.count("cp.async.ca") == words * 2 * 4 * 4
+    assert ("cp.async.wait_group" in code) == bool(whole + words)
 
 
 def test_f32_keeps_its_precision_unless_asked() -> None:

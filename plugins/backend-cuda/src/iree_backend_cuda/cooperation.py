@@ -120,12 +120,15 @@ def element_pointer(memory: ir.Value, offset: ir.Value) -> ir.Value:
     return operation("llvm.addrspacecast", space, [address])
 
 
-def copy_group(target: ir.Value, source: ir.Value, nbytes: ir.Value) -> None:
-    """Copy ``nbytes`` bytes from global to shared memory, and zeros up to 16.
+def copy_bytes(target: ir.Value, source: ir.Value, given: ir.Value, nbytes: int) -> None:
+    """Copy ``given`` bytes from global to shared memory, and zeros up to ``nbytes`` (16 or 4).
 
-    The copy is under way until :func:`finish_copies`; both addresses are multiples of 16.
+    The copy is under way until :func:`finish_copies`; both addresses are multiples of ``nbytes``.
+    Whole groups are not kept in the first-level cache: nothing else in them is needed.
     """
-    intrinsic("llvm.nvvm.cp.async.cg.shared.global.16.s", [], [target, source, nbytes])
+    kept = "cg" if nbytes == 16 else "ca"
+    name = f"llvm.nvvm.cp.async.{kept}.shared.global.{nbytes}.s"
+    intrinsic(name, [], [target, source, given])
 
 
 def finish_copies(later: int | None) -> None:

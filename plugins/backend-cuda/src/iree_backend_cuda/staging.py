@@ -3,7 +3,8 @@
 The threads of a block bring a slice of both operands into shared memory, 16 bytes at a time, and
 multiply it from there while later slices are on their way. What is read as it is goes there by
 ``cp.async``, several slices ahead; what has to be computed (padding, conversions, windows of a
-convolution) or turned goes through registers. Elements outside of the operands are zeros.
+convolution), and 16-bit elements that are not aligned, go through registers. Elements outside of
+the operands are zeros.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from collections.abc import Sequence
 
 from iree_backend_cuda.cooperation import (
     barrier,
-    copy_group,
+    copy_bytes,
     element_pointer,
     finish_copies,
+    i32,
     operation,
     warp_barrier,
 )
@@ -29,6 +31,7 @@ from iree_core.ir import arith, ir, vector
 
 # Bytes of what a thread moves at a time, and of what keeps the lines of a tile in different banks.
 GROUP_BYTES = 16
+_WORD_BYTES = 4
 _MOST_STAGES = 4
 
 
@@ -37,7 +40,8 @@ class StagedTile(ResultTile):
 
     Attributes:
         group: elements that a thread moves at a time.
-        direct: of either operand, whether it is copied without going through registers.
+        direct: of either operand, the bytes that are copied at a time without going through
+            registers, 0 where that cannot be.
         stages: slices that shared memory holds.
         dynamic: bytes of shared memory that the launch has to ask for.
     """
@@ -53,9 +57,9 @@ class StagedTile(ResultTile):
     ) -> None:
         super().__init__(c, sides, element, tiling, frame)
         self.group = GROUP_BYTES * 8 // self.bits
-        self.pitches = [self._pitch(n) for n in range(2)]
+        self.pitches = [self.pitch(n) for n in range(2)]
         self.starts = self._layout()
-        self.direct = [target.asynchronous and self._is_direct(n) for n in range(2)]
+        self.direct = [self._direct(n) if target.asynchronous else 0 for n in range(2)]
         # Two blocks share a multiprocessor, and wait in turn.
         fitting = target.device_class.block_memory // 2 // self.starts[2]
         self.stages = max(2, min(_MOST_STAGES, fitting)) if any(self.direct) else 2
@@ -78,7 +82,7 @@ class StagedTile(ResultTile):
 
     # Shared memory: for each of the slices the tile of the rows, then that of the columns.
 
-    def _pitch(self, number: int) -> int:
+    def pitch(self, number: int) -> int:
         """Return the elements from one line of a tile to the next; 16 bytes keep banks apart."""
         line = self.extents[number] if self.turned(number) else self.tiling.depth
         return line + self.group
@@ -157,26 +161,31 @@ class StagedTile(ResultTile):
             found.append((b.div(item, per_line), b.mul(b.mod(item, per_line), group)))
         return found
 
-    def _is_direct(self, number: int) -> bool:
-        """Whether groups lie in memory as they are to lie in shared memory, aligned."""
+    def _direct(self, number: int) -> int:
+        """Return the bytes that lie in memory as they are to lie in shared memory, aligned.
+
+        Elements of 4 bytes can be copied one by one, which turns them, too.
+        """
         side, group = self.sides[number], self.group
         moving = self.c.reductions[-1] if side.along else side.dim
         buffer = self.evaluator.buffers.get(side.tensor)
-        if buffer is None or buffer.layout is not None or buffer.offset != 0:
-            return False
+        if buffer is None or buffer.layout is not None or not runs_along(side.maps, moving):
+            return 0
         if buffer.memory.type.element_type != self.element or buffer.element != self.element:
-            return False
+            return 0
         last, size = side.maps[-1], buffer.shape[-1]
-        return (
+        if (
             side.along != self.turned(number)
-            and runs_along(side.maps, moving)
+            and buffer.offset == 0
             and len(last.factors) == 1
             and last.constant == 0
             and (not side.along or splits(self.c))
             and isinstance(size, int)
             and size % group == 0
             and self.sizes[moving] == size
-        )
+        ):
+            return GROUP_BYTES
+        return _WORD_BYTES if self.bits == _WORD_BYTES * 8 and len(self.c.reductions) == 1 else 0
 
     def _fetch(self, start: Scalar, target: Scalar) -> list[ir.Value]:
         """Read the slice from reduction step ``start`` on into registers.
@@ -188,26 +197,39 @@ class StagedTile(ResultTile):
             for line, place in self._groups(number):
                 across, k = (line, place) if side.along else (place, line)
                 at, step = b.add(self.origin[number], across), b.add(start, k)
-                if self.direct[number]:
-                    self._copy(side, at, step, self.address(target, line, place, number))
+                if self.direct[number] == GROUP_BYTES:
+                    where = self.address(target, line, place, number)
+                    self._copy(side, at, step, where, GROUP_BYTES)
+                elif self.direct[number]:
+                    self._copy_words(number, at, step, target, (line, place))
                 else:
                     values.append(self._read(side, at, step))
         if any(self.direct):
             finish_copies(None)
         return values
 
-    def _copy(self, side: Side, at: Scalar, k: Scalar, target: ir.Value) -> None:
-        """Copy a group of elements; where there are none it becomes zeros."""
+    def _copy_words(
+        self, number: int, at: Scalar, k: Scalar, target: Scalar, where: tuple[Scalar, Scalar]
+    ) -> None:
+        """Copy the elements of a group one by one."""
+        b, side, (line, place) = self.b, self.sides[number], where
+        for n in range(self.group):
+            here = (at, b.add(k, n)) if side.along else (b.add(at, n), k)
+            lies = (line, b.add(place, n))
+            if side.along == self.turned(number):
+                lies = lies[::-1]
+            self._copy(side, *here, self.address(target, *lies, number), _WORD_BYTES)
+
+    def _copy(self, side: Side, at: Scalar, k: Scalar, target: ir.Value, nbytes: int) -> None:
+        """Copy some elements; where there are none they become zeros."""
         b, buffer = self.b, self.evaluator.buffers[side.tensor]
         inside = arith.AndIOp(
             b.compare("slt", at, self.sizes[side.dim]), b.compare("slt", k, self.depth)
         ).result
         position = self._position(side, at, k, None)
         offset = b.value(b.address(buffer, position, 1).base)
-        number = arith.ConstantOp(self.i32, ir.IntegerAttr.get(self.i32, GROUP_BYTES)).result
-        none = arith.ConstantOp(self.i32, ir.IntegerAttr.get(self.i32, 0)).result
-        nbytes = arith.SelectOp(inside, number, none).result
-        copy_group(target, element_pointer(buffer.memory, offset), nbytes)
+        given = arith.SelectOp(inside, i32(nbytes), i32(0)).result
+        copy_bytes(target, element_pointer(buffer.memory, offset), given, nbytes)
 
     def _read(self, side: Side, at: Scalar, k: Scalar) -> ir.Value:
         """Return a group of elements from row or column ``at`` and reduction step ``k`` on."""

@@ -1,8 +1,8 @@
 """Contractions on tensor cores: the warps of a block multiply its tile by ``mma.sync``.
 
-An operand is kept in shared memory in the direction in which it is read (f32 always along the
-reduction), and ``ldmatrix`` turns it where the instruction wants the other one. Source: PTX ISA
-8.x, "Matrix Fragments for mma.m16n8k16" (f16, bf16) and "mma.m16n8k8" (tf32).
+An operand is kept in shared memory in the direction in which it is read, and ``ldmatrix`` turns it
+where the instruction wants the other one (f32 is loaded one by one then). Source: PTX ISA 8.x,
+"Matrix Fragments for mma.m16n8k16" (f16, bf16) and "mma.m16n8k8" (tf32).
 """
 
 from __future__ import annotations
@@ -118,8 +118,13 @@ class _TensorTile(StagedTile):
         )
 
     def turned(self, number: int) -> bool:
-        """Whether memory runs across, which ``ldmatrix`` can turn if elements have 16 bits."""
-        return not self.sides[number].along and self.bits == 16
+        """Whether memory runs across the reduction."""
+        return not self.sides[number].along
+
+    def pitch(self, number: int) -> int:
+        """Return the elements from one line to the next; four lines of f32 are read at a time."""
+        both = self.turned(number) and self.bits == 32
+        return super().pitch(number) + (self.group if both else 0)
 
     def zeros(self) -> list[ir.Value]:
         """Return zeros: four for every 16 by 8 elements of the warp."""
@@ -146,6 +151,8 @@ class _TensorTile(StagedTile):
         the first and the third beside it; of the columns' tile the other way round, which makes
         two fragments of 8 columns.
         """
+        if self.turned(number) and self.bits == 32:
+            return self._gather(number, start, at, k)
         b, unit = self.b, self.group
         matrix, line = b.div(self.lane, 8), b.mod(self.lane, 8)
         low, high = b.mod(matrix, 2), b.div(matrix, 2)
@@ -161,6 +168,25 @@ class _TensorTile(StagedTile):
         name = f"llvm.nvvm.ldmatrix.sync.aligned.m8n8.x4{turn}.b16.p3"
         registers = intrinsic(name, [self.i32] * 4, [address])
         return registers if self.bits == 16 else [self._rounded(r) for r in registers]
+
+    def _gather(self, number: int, start: Scalar, at: int, k: int) -> list[ir.Value]:
+        """Load what :meth:`_fragment` does one by one: ``ldmatrix`` does not turn 32 bits."""
+        b, attribute = self.b, ir.IntegerAttr.get
+        found = []
+        line = b.add(b.add(self.place[number], at), b.div(self.lane, 4))
+        step = b.add(b.mod(self.lane, 4), k)
+        for matrix in range(4):
+            low, high = matrix % 2, matrix // 2
+            below, beside = (low, high) if number == 0 else (high, low)
+            address = self.address(
+                start, b.add(step, beside * self.group), b.add(line, 8 * below), number
+            )
+            loaded = operation(
+                "llvm.load", self.i32, [address],
+                alignment=attribute(self.i64, 4), ordering=attribute(self.i64, 0),
+            )  # fmt: skip
+            found.append(self._rounded(loaded))
+        return found
 
     def _rounded(self, register: ir.Value) -> ir.Value:
         """Round f32 as tensor cores take it: they ignore the bits that tf32 lacks."""
