@@ -163,14 +163,6 @@ class IreeVulkan(Iree):
 
         self.config = runtime.Config("vulkan")
 
-    def load(self, built: Path, threads: int, inputs: Inputs) -> Call:
-        if built.name.split(".")[0] in self.tokens:
-            inputs = {
-                name: array.astype(np.int32) if array.dtype == np.int64 else array
-                for name, array in inputs.items()
-            }
-        return super().load(built, threads, inputs)
-
     def on_host(self, array: Any) -> np.ndarray:
         # Its own to_host() gives Vulkan a pointer that is not aligned as Vulkan demands.
         from iree import runtime
