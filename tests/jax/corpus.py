@@ -2,10 +2,10 @@
 
     python -m tests.jax.corpus [--suite SUITE] [--only TEXT] [--missing] [--write] [--part I/N]
 
-The suite ``cases`` is this folder's, ``harnesses`` is JAX's own. JAX traces and computes in one
-process and leaves programs and expected results in a folder; this process, which never imports
-JAX, compiles and runs each in a child with a time limit. ``--write`` adds each case that passes
-to ``cases_passes.txt`` or ``harnesses_passes.txt`` at once; the lists never shrink.
+The suites ``cases`` and ``libraries`` are this folder's, ``harnesses`` is JAX's own. JAX traces
+and computes in one process and leaves programs and expected results in a folder; this process,
+which never imports JAX, compiles and runs each in a child with a time limit. ``--write`` adds
+each case that passes to ``SUITE_passes.txt`` at once; the lists never shrink.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from iree_core.runtime_api import LoadedModule
 
 HERE = Path(__file__).resolve().parent
-SUITES = ("cases", "harnesses")
+SUITES = ("cases", "harnesses", "libraries")
 TIME_LIMIT = 120
 _TARGET = "llvm-cpu"
 # As many cases are traced before the first of them is compiled.
@@ -133,8 +133,8 @@ func.func @main(%x: tensor<4xf32>) -> tensor<4xf32> {
 def _import_compiler() -> None:
     """Load every part that a case needs, so that the children need not: five times as fast."""
     import iree_frontend_jax.importer
-    from iree_core.compile_worker import choose_target
     from iree_core.plugins import installed
+    from iree_core.target_choice import choose_target
 
     backend, target = choose_target(_TARGET, installed())
     backend.compile(_DISPATCH, target)
