@@ -17,20 +17,15 @@ from dataclasses import dataclass
 from iree_backend_llvm import scaling
 from iree_core.codegen.arithmetic import small_floats
 from iree_core.codegen.arithmetic.functions import BINARY, PERIODIC, REDUCTION_LIMIT, UNARY
-from iree_core.codegen.arithmetic.numeric import Num, element_of, shaped_like
+from iree_core.codegen.arithmetic.numeric import Num, element_of
+from iree_core.codegen.arithmetic.rewriting import EMULATED, SMALL, find, splat, widen
 from iree_core.ir import arith, func, ir, memref, run_pipeline, scf, vector
 
-# Bitwise: right on any float type as they are.
-_BITWISE = frozenset({"math.absf", "math.copysign"})
 # Computed in f32 where the type is narrower, besides what the upstream pass does for arith.
 _WIDENED = (
     "math.", "vector.fma", "vector.reduction", "vector.multi_reduction", "vector.contract",
     "vector.outerproduct",
 )  # fmt: skip
-_SMALL = ("bf16", "f16", "f8E", "f4E", "f6E")
-_EMULATED = (
-    "bf16,f16,f8E4M3FN,f8E5M2,f8E4M3FNUZ,f8E5M2FNUZ,f8E4M3B11FNUZ,f8E4M3,f8E3M4,f8E8M0FNU,f4E2M1FN"
-)
 
 
 def expand(module: ir.Module, text: str, *, fma: bool, halves: bool, scaling: bool = False) -> None:
@@ -44,12 +39,12 @@ def expand(module: ir.Module, text: str, *, fma: bool, halves: bool, scaling: bo
         scaling: the target has the instruction of :mod:`iree_backend_llvm.scaling`.
     """
     library = _Library(module, fma, scaling)
-    if any(name in text for name in _SMALL):
-        _widen_math(module)
+    if any(name in text for name in SMALL):
+        widen(module, _WIDENED)
         run_pipeline(
             module,
             "builtin.module(arith-emulate-unsupported-floats"
-            f"{{source-types={_EMULATED} target-type=f32}})",
+            f"{{source-types={EMULATED} target-type=f32}})",
             verify=False,
         )
         small_floats.expand(module, library.call, halves=halves)
@@ -120,50 +115,6 @@ def _zeros(kind: ir.VectorType) -> ir.Attribute:
     return ir.DenseElementsAttr.get_splat(kind, ir.IntegerAttr.get(element, 0))
 
 
-def _find(module: ir.Module, wanted: Callable[[ir.Operation], bool]) -> list[ir.Operation]:
-    found = []
-
-    def visit(op: ir.Operation) -> ir.WalkResult:
-        if wanted(op):
-            found.append(op)
-        return ir.WalkResult.ADVANCE
-
-    module.operation.walk(visit)
-    return found
-
-
-def _widen_math(module: ir.Module) -> None:
-    """Compute functions of floats narrower than 32 bits in f32."""
-
-    def narrow(op: ir.Operation) -> bool:
-        if not op.name.startswith(_WIDENED) or op.name in _BITWISE:
-            return False
-        return any(_is_narrow(value.type) for value in (*op.operands, *op.results))
-
-    single = ir.F32Type.get()
-    for op in _find(module, narrow):
-        with ir.InsertionPoint(op), op.location:
-            operands = [
-                arith.ExtFOp(shaped_like(o.type, single), o).result if _is_narrow(o.type) else o
-                for o in op.operands
-            ]
-            kinds = [
-                shaped_like(r.type, single) if _is_narrow(r.type) else r.type for r in op.results
-            ]
-            attributes = {name: op.attributes[name] for name in op.attributes}
-            wide = ir.Operation.create(op.name, kinds, operands, attributes)
-            for old, result in zip(op.results, wide.results, strict=True):
-                if old.type != result.type:
-                    result = arith.TruncFOp(old.type, result).result
-                old.replace_all_uses_with(result)
-        op.erase()
-
-
-def _is_narrow(kind: ir.Type) -> bool:
-    element = element_of(kind)
-    return isinstance(element, ir.FloatType) and element.width < 32
-
-
 def _expand_functions(module: ir.Module, library: _Library) -> None:
     single = ir.F32Type.get()
 
@@ -171,7 +122,7 @@ def _expand_functions(module: ir.Module, library: _Library) -> None:
         known = op.name in UNARY or op.name in BINARY or op.name == "math.sincos"
         return known and element_of(op.operands[0].type) == single
 
-    for op in _find(module, wanted):
+    for op in find(module, wanted):
         operands, kind = list(op.operands), op.results[0].type
         with ir.InsertionPoint(op), op.location:
             names = ["math.sin", "math.cos"] if op.name == "math.sincos" else [op.name]
@@ -191,7 +142,7 @@ def _builder(name: str) -> Callable[..., Num]:
 
 def _simple_power(op: ir.Operation, operands: list[ir.Value]) -> ir.Value | None:
     """Return a power with a small constant exponent as products, None for others."""
-    exponent = _splat(operands[1])
+    exponent = splat(operands[1])
     x = Num(operands[0])
     if exponent == 1.0:
         return x.value
@@ -202,22 +153,6 @@ def _simple_power(op: ir.Operation, operands: list[ir.Value]) -> ir.Value | None
     if exponent == -1.0:
         return (1.0 / x).value
     return None
-
-
-def _splat(value: ir.Value) -> float | None:
-    owner = value.owner
-    if isinstance(owner, ir.Block):
-        return None
-    if owner.name == "vector.broadcast":
-        return _splat(owner.operands[0])
-    if owner.name != "arith.constant":
-        return None
-    attribute = owner.attributes["value"]
-    if isinstance(attribute, ir.DenseElementsAttr):
-        if not attribute.is_splat:
-            return None
-        attribute = attribute.get_splat_value()
-    return float(ir.FloatAttr(attribute).value)
 
 
 def _periodic(name: str, x: Num) -> Num:

@@ -12,19 +12,15 @@ from collections.abc import Callable, Collection
 
 from iree_core.codegen.arithmetic import double, small_floats
 from iree_core.codegen.arithmetic.functions import BINARY, PERIODIC, REDUCTION_LIMIT, UNARY
-from iree_core.codegen.arithmetic.numeric import Num, constant, element_of, shaped_like
+from iree_core.codegen.arithmetic.numeric import Num, constant, element_of
+from iree_core.codegen.arithmetic.rewriting import EMULATED, SMALL, find, splat, widen
 from iree_core.codegen.arithmetic.trigonometry import large_circular
 from iree_core.errors import CompileError
 from iree_core.ir import arith, ir, run_pipeline, vector
 
-_BITWISE = frozenset({"math.absf", "math.copysign"})
-# Upstream has them of f16 and bf16, not of narrower floats.
+# Targets have bitwise operations of f16 and bf16, not of narrower floats.
 _LEAST_BITWISE = 16
 _WIDENED = ("math.", "vector.fma")
-_SMALL = ("bf16", "f16", "f8E", "f4E", "f6E")
-_EMULATED = (
-    "bf16,f16,f8E4M3FN,f8E5M2,f8E4M3FNUZ,f8E5M2FNUZ,f8E4M3B11FNUZ,f8E4M3,f8E3M4,f8E8M0FNU,f4E2M1FN"
-)
 # Upstream knows these in terms of simpler operations.
 _UPSTREAM = ("ctlz", "cttz", "ipowi", "fpowi", "clampf")
 
@@ -53,12 +49,12 @@ def expand(
         run_pipeline(module, "builtin.module(convert-complex-to-standard)", verify=False)
     if any(f"math.{name}" in text for name in _UPSTREAM):
         run_pipeline(module, f"builtin.module(math-expand-ops{{ops={','.join(_UPSTREAM)}}})")
-    if any(name in text for name in _SMALL):
-        _widen(module)
+    if any(name in text for name in SMALL):
+        widen(module, _WIDENED, _LEAST_BITWISE)
         run_pipeline(
             module,
             "builtin.module(arith-emulate-unsupported-floats"
-            f"{{source-types={_EMULATED} target-type=f32}})",
+            f"{{source-types={EMULATED} target-type=f32}})",
             verify=False,
         )
         small_floats.expand(module, _inline, halves=halves)
@@ -74,51 +70,6 @@ def _inline(
     return build(*(Num(operand, False) for operand in operands)).value
 
 
-def _find(module: ir.Module, wanted: Callable[[ir.Operation], bool]) -> list[ir.Operation]:
-    found = []
-
-    def visit(op: ir.Operation) -> ir.WalkResult:
-        if wanted(op):
-            found.append(op)
-        return ir.WalkResult.ADVANCE
-
-    module.operation.walk(visit)
-    return found
-
-
-def _widen(module: ir.Module) -> None:
-    """Compute functions of floats narrower than 32 bits in f32."""
-
-    def narrow(op: ir.Operation) -> bool:
-        if not op.name.startswith(_WIDENED):
-            return False
-        limit = _LEAST_BITWISE if op.name in _BITWISE else 32
-        return any(_is_narrow(value.type, limit) for value in (*op.operands, *op.results))
-
-    single = ir.F32Type.get()
-    for op in _find(module, narrow):
-        with ir.InsertionPoint(op), op.location:
-            operands = [
-                arith.ExtFOp(shaped_like(o.type, single), o).result if _is_narrow(o.type) else o
-                for o in op.operands
-            ]
-            kinds = [
-                shaped_like(r.type, single) if _is_narrow(r.type) else r.type for r in op.results
-            ]
-            attributes = {name: op.attributes[name] for name in op.attributes}
-            wide = ir.Operation.create(op.name, kinds, operands, attributes)
-            for old, result in zip(op.results, wide.results, strict=True):
-                if old.type != result.type:
-                    result = arith.TruncFOp(old.type, result).result
-                old.replace_all_uses_with(result)
-        op.erase()
-
-
-def _is_narrow(kind: ir.Type, limit: int = 32) -> bool:
-    element = element_of(kind)
-    return isinstance(element, ir.FloatType) and element.width < limit
-
-
 def _expand_functions(module: ir.Module, fma: bool, native: Collection[str]) -> None:
     def known(op: ir.Operation) -> bool:
         # Powers are looked at all the same: small exponents are products.
@@ -126,7 +77,7 @@ def _expand_functions(module: ir.Module, fma: bool, native: Collection[str]) -> 
             return not isinstance(element_of(op.results[0].type), ir.F32Type)
         return op.name in UNARY or op.name in BINARY or op.name == "math.sincos"
 
-    for op in _find(module, known):
+    for op in find(module, known):
         kind = op.results[0].type
         if not isinstance(element_of(kind), ir.F32Type | ir.F64Type):
             raise CompileError(f"GPU backends have no {op.name} of {kind}.")
@@ -141,7 +92,7 @@ def _expand_functions(module: ir.Module, fma: bool, native: Collection[str]) -> 
 def _function(name: str, operands: list[Num], native: Collection[str]) -> Num:
     if name == "math.powf":
         x, y = operands
-        exponent = _splat(y.value)
+        exponent = splat(y.value)
         if exponent == 2.0:
             return x * x
         if exponent == 3.0:
@@ -156,25 +107,9 @@ def _function(name: str, operands: list[Num], native: Collection[str]) -> Num:
     return UNARY[name](operands[0]) if name in UNARY else BINARY[name](*operands)
 
 
-def _splat(value: ir.Value) -> float | None:
-    owner = value.owner
-    if isinstance(owner, ir.Block):
-        return None
-    if owner.name == "vector.broadcast":
-        return _splat(owner.operands[0])
-    if owner.name != "arith.constant":
-        return None
-    attribute = owner.attributes["value"]
-    if isinstance(attribute, ir.DenseElementsAttr):
-        if not attribute.is_splat:
-            return None
-        attribute = attribute.get_splat_value()
-    return float(ir.FloatAttr(attribute).value)
-
-
 def _expand_remainders(module: ir.Module) -> None:
     """Compute the remainder of floats exactly: x - n y by long division on the exponents."""
-    for op in _find(module, lambda op: op.name == "arith.remf"):
+    for op in find(module, lambda op: op.name == "arith.remf"):
         with ir.InsertionPoint(op), op.location:
             x, y = op.operands
             if isinstance(x.type, ir.VectorType):
