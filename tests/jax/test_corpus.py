@@ -27,7 +27,7 @@ def failures(suite: str, names: list[str], folder: Path) -> dict[str, str]:
     return {name: problem for name, problem in outcomes.items() if problem is not None}
 
 
-@pytest.mark.parametrize(("suite", "step"), [("cases", 60), ("harnesses", 300)])
+@pytest.mark.parametrize(("suite", "step"), [("cases", 60), ("harnesses", 300), ("libraries", 40)])
 def test_sample(suite: str, step: int, tmp_path: Path) -> None:
     assert failures(suite, recorded(suite)[::step], tmp_path) == {}
 
