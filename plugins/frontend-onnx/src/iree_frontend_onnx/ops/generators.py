@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from iree_core.ir import arith, ir, math
 from iree_core.lowering import index, scalars, tensors
 from iree_core.lowering.element import BOOL, F32, F64, I32, I64, ElementType
+from iree_core.lowering.extremum import arg_reduce
 from iree_core.lowering.index import Dim
 from iree_core.lowering.structured import computed, elementwise, loop_index
 from iree_core.lowering.tensors import Tensor
@@ -255,7 +256,6 @@ def bernoulli(node: Node) -> Tensor:
 def multinomial(node: Node) -> Tensor:
     """Samples of classes from unnormalised log-probabilities (Gumbel-max)."""
     from iree_core.lowering.structured import convert
-    from iree_frontend_onnx.ops.reduce import arg_reduce
 
     x = node.tensor(0)
     count = node.attr("sample_size", 1)
@@ -270,7 +270,7 @@ def multinomial(node: Node) -> Tensor:
         return arith.subf(v, math.log(arith.addf(inner, tiny)))
 
     scored = elementwise([logits, noise], x.element, body)
-    return convert(tensors.squeeze(arg_reduce(scored, 2, True, False), [2]), element)
+    return convert(tensors.squeeze(arg_reduce(scored, 2, largest=True), [2]), element)
 
 
 @lowering("Dropout")

@@ -9,6 +9,7 @@ import numpy as np
 from iree_core.ir import arith, ir, math
 from iree_core.lowering import index, scalars, tensors
 from iree_core.lowering.element import F32, ElementType
+from iree_core.lowering.extremum import arg_reduce
 from iree_core.lowering.structured import convert, elementwise, loop_index
 from iree_core.lowering.tensors import Tensor
 from iree_core.lowering.values import Value
@@ -77,10 +78,9 @@ def _along(op: str, x: Tensor, axis: int) -> Tensor:
 
 def _hardmax(x: Tensor, axis: int) -> Tensor:
     from iree_core.lowering.element import I64
-    from iree_frontend_onnx.ops.reduce import arg_reduce
 
     e = x.element
-    places = arg_reduce(x, axis, True, False)
+    places = arg_reduce(x, axis, largest=True)
 
     def body(place: ir.Value) -> ir.Value:
         here = arith.index_cast(I64.type, loop_index(axis))

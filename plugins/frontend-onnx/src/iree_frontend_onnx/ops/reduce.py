@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from iree_core.ir import arith, ir, math, scf
 from iree_core.lowering import index, scalars, tensors
 from iree_core.lowering.element import I64, ElementType
+from iree_core.lowering.extremum import arg_reduce
 from iree_core.lowering.index import Dim
-from iree_core.lowering.structured import affine_map, elementwise, generic, loop_index, reduce
+from iree_core.lowering.structured import elementwise, reduce
 from iree_core.lowering.tensors import Tensor
 from iree_core.lowering.values import Value
 from iree_frontend_onnx.ops.axes import chosen, given_axes, static_axes, without
@@ -204,33 +205,5 @@ def arg_extremum(node: Node) -> Tensor:
     x = node.tensor(0)
     axis = node.axis(x.rank)
     last = bool(node.attr("select_last_index", 0))
-    places = arg_reduce(x, axis, node.op == "ArgMax", last)
+    places = arg_reduce(x, axis, largest=node.op == "ArgMax", last=last)
     return places if node.attr("keepdims", 1) else tensors.squeeze(places, [axis])
-
-
-def arg_reduce(x: Tensor, axis: int, largest: bool, last: bool) -> Tensor:
-    """Return positions (i64, the axis kept as 1) of the extremum along ``axis``."""
-    e = x.element
-    dims = [1 if a == axis else d for a, d in enumerate(x.dims)]
-    start = scalars.lowest(e) if largest else scalars.highest(e)
-    inits = [tensors.fill(dims, e, start), tensors.fill(dims, I64, -1)]
-
-    def body(v: ir.Value, best: ir.Value, where: ir.Value) -> list[ir.Value]:
-        strict = "gt" if largest else "lt"
-        predicate = strict.replace("t", "e") if last else strict
-        better = scalars.compare(predicate, v, best, e)
-        unset = scalars.compare("lt", where, scalars.constant(0, I64), I64)
-        better = arith.ori(better, unset)
-        position = arith.index_cast(I64.type, loop_index(axis))
-        return [arith.select(better, v, best), arith.select(better, position, where)]
-
-    identity = affine_map(x.rank, list(range(x.rank)))
-    out = affine_map(x.rank, [None if a == axis else a for a in range(x.rank)])
-    _, places = generic(
-        [x.value],
-        [t.value for t in inits],
-        [identity, out, out],
-        [a == axis for a in range(x.rank)],
-        body,
-    )
-    return Tensor(places, tuple(dims), I64)

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 from iree_core.ir import arith, ir, math
-from iree_core.lowering import scalars, tensors
+from iree_core.lowering import tensors
 from iree_core.lowering.element import F32
 from iree_core.lowering.scalars import constant
-from iree_core.lowering.structured import affine_map, elementwise, generic, reduce
+from iree_core.lowering.structured import affine_map, elementwise, generic
 from iree_core.lowering.tensors import Tensor
 from iree_frontend_tf.tflite.ops import quantized_normalization, quantized_softmax
 from iree_frontend_tf.tflite.ops.common import activate, is_quantized
 from iree_frontend_tf.tflite.ops.reduce import total
 from iree_frontend_tf.tflite.registry import Node, lowering
-
-
-def _largest(x: Tensor) -> Tensor:
-    e = x.element
-    return reduce(
-        [x], [x.rank - 1], scalars.lowest(e), e,
-        lambda v, acc: scalars.maximum(acc, v, e), keep_dims=True,
-    )  # fmt: skip
 
 
 @lowering("SOFTMAX")
@@ -37,7 +29,7 @@ def softmax(node: Node) -> Tensor:
             difference = arith.mulf(difference, constant(beta, e))
         return math.exp(difference)
 
-    powers = elementwise([x, _largest(x)], e, power)
+    powers = elementwise([x, quantized_softmax.row_maximum(x)], e, power)
     return elementwise([powers, total(powers, [x.rank - 1], e)], e, arith.divf)
 
 
@@ -48,7 +40,7 @@ def log_softmax(node: Node) -> Tensor:
         return quantized_normalization.log_softmax(node)
     x = node.tensor(0)
     e = x.element
-    shifted = elementwise([x, _largest(x)], e, arith.subf)
+    shifted = elementwise([x, quantized_softmax.row_maximum(x)], e, arith.subf)
     powers = elementwise([shifted], e, math.exp)
     sums = total(powers, [x.rank - 1], e)
     return elementwise([shifted, sums], e, lambda v, s: arith.subf(v, math.log(s)))

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from iree_core.ir import arith, ir, math
 from iree_core.lowering import index, scalars, tensors
 from iree_core.lowering.element import BOOL, I32, I64, ElementType
+from iree_core.lowering.extremum import arg_reduce
 from iree_core.lowering.scalars import constant
 from iree_core.lowering.structured import (
-    affine_map,
+    convert,
     elementwise,
-    generic,
     loop_index,
     reduce,
 )
@@ -171,35 +171,8 @@ def arg_extremum(node: Node) -> Tensor:
     """The first position of the extremum along a dimension."""
     x = node.tensor(0)
     axis = node.axis(node.ints(1, "the axis")[0], x.rank)
-    places = arg_reduce(x, axis, largest=node.op == "ARG_MAX", element=node.element())
-    return tensors.squeeze(places, [axis])
-
-
-def arg_reduce(x: Tensor, axis: int, *, largest: bool, element: ElementType) -> Tensor:
-    """Return the first positions of the extremum along ``axis``, which is kept as 1."""
-    e = x.element
-    dims = [1 if a == axis else d for a, d in enumerate(x.dims)]
-    start = scalars.lowest(e) if largest else scalars.highest(e)
-    inits = [tensors.fill(dims, e, start), tensors.fill(dims, I64, -1)]
-
-    def body(v: ir.Value, best: ir.Value, where: ir.Value) -> list[ir.Value]:
-        better = scalars.compare("gt" if largest else "lt", v, best, e)
-        unset = scalars.compare("lt", where, constant(0, I64), I64)
-        better = arith.ori(better, unset)
-        position = arith.index_cast(I64.type, loop_index(axis))
-        return [arith.select(better, v, best), arith.select(better, position, where)]
-
-    identity = affine_map(x.rank, list(range(x.rank)))
-    out = affine_map(x.rank, [None if a == axis else a for a in range(x.rank)])
-    _, places = generic(
-        [x.value],
-        [t.value for t in inits],
-        [identity, out, out],
-        [a == axis for a in range(x.rank)],
-        body,
-    )
-    found = Tensor(places, tuple(dims), I64)
-    return elementwise([found], element, lambda v: scalars.convert(v, I64, element))
+    places = arg_reduce(x, axis, largest=node.op == "ARG_MAX")
+    return tensors.squeeze(convert(places, node.element()), [axis])
 
 
 _WINDOW_FUNCTIONS: dict[int, Callable[..., ir.Value]] = {
