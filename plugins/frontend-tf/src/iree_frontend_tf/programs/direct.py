@@ -31,9 +31,7 @@ def cumulative_logsumexp(call: Call) -> list[Tensor]:
         return [arith.addf(larger, math.log1p(math.exp(arith.negf(apart))))]
 
     exclusive, reverse = _direction(call).values()
-    return scan.scan(
-        [x], _axis(call), initial, combine, exclusive=exclusive, reverse=reverse
-    )
+    return scan.scan([x], _axis(call), initial, combine, exclusive=exclusive, reverse=reverse)
 
 
 def _axis(call: Call) -> int:

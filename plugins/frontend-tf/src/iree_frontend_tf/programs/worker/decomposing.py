@@ -17,9 +17,10 @@ import tensorflow as tf
 
 from . import signature
 from .decompositions import RULES
+from .gradients import with_known_axes
 
 _LINE = re.compile(
-    r'^(?P<before>\s*(?:%[\w]+(?::\d+)? = )?)"tf\.(?P<name>\w+)"\((?P<operands>[^)]*)\)'
+    r'^(?P<before>\s*(?:%\w+(?:, %\w+)*(?::\d+)? = )?)"tf\.(?P<name>\w+)"\((?P<operands>[^)]*)\)'
     r"(?P<attributes>.*?) : \((?P<types>.*)\) -> (?P<results>\S.*)$"
 )
 _CONSTANT = re.compile(
@@ -49,6 +50,9 @@ class _Call:
 def decompose(text: str) -> str:
     """Replace all operations that have rules."""
     names: dict[tuple, str] = {}
+    known = with_known_axes(text)
+    if known != text:
+        text = tf.mlir.experimental.run_pass_pipeline(known, "tf-shape-inference,canonicalize")
     for _ in range(_ROUNDS):
         lines = text.splitlines()
         calls = _found(lines)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from . import sampling
+from . import gradients, sampling
 
 
 @dataclass(frozen=True)
@@ -354,4 +354,5 @@ def _quantize(x: Any, low: Any, high: Any, bits: Any = None, **a: Any) -> Any:
     return steps / scale
 
 
-RULES.update({name: Rule(*found) for name, found in sampling.RULES.items()})
+for _table in (sampling.RULES, gradients.RULES):
+    RULES.update({name: Rule(*found) for name, found in _table.items()})

@@ -7,10 +7,12 @@ The passes may end the process, so they run in one of their own.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import tensorflow as tf
 
 from . import constants, decomposing, tensor_lists
@@ -36,6 +38,7 @@ _LEGALIZE = (
 )
 _MAIN = re.compile(r"func\.func @main\((.*?)\)(?: -> (\([^)]*\)|[^ ]+))?(?: attributes \{.*)? \{$")
 _RESULT = re.compile(r"tensor<((?:[\d?]+x)*)[\w<>!.]+>")
+_TRUTHS = re.compile(r'^(\s*)(%\w+) = stablehlo\.constant dense<"0x(\w+)"> : tensor<([\dx]+)xi1>$')
 _ALIAS = re.compile(r"%arg(\d+): [^{%]*\{[^}]*tf\.aliasing_output = (\d+)")
 
 
@@ -134,10 +137,33 @@ def run(text: str, passes: str) -> str:
 
 
 def _plain(line: str) -> str:
-    """Write properties of operations that are left as attributes, which any reader sees."""
+    """Write what versions of MLIR read differently in a way that all do.
+
+    Properties of operations that are left become attributes; truth values, whose bytes may hold
+    one or eight, become numbers.
+    """
+    truths = _TRUTHS.match(line)
+    if truths is not None:
+        indent, name, value, sizes = truths.groups()
+        numbers = f"tensor<{sizes}xi8>"
+        return (
+            f'{indent}{name}_bytes = stablehlo.constant dense<"0x{_bytes(value, sizes)}"> : '
+            f"{numbers}\n"
+            f"{indent}{name} = stablehlo.convert {name}_bytes : "
+            f"({numbers}) -> tensor<{sizes}xi1>"
+        )
     if '"tf.' not in line:
         return line
     return line.replace("}> {", ", ", 1).replace("<{", "{", 1).replace("}>", "}", 1)
+
+
+def _bytes(digits: str, sizes: str) -> str:
+    """Return truth values in hexadecimal with a byte for each."""
+    count = math.prod(map(int, sizes.split("x")))
+    packed = np.frombuffer(bytes.fromhex(digits), np.uint8)
+    if packed.size != count:
+        packed = np.unpackbits(packed, count=count, bitorder="little")
+    return packed.tobytes().hex().upper()
 
 
 def _described(text: str, outputs: int, name: str, places: Mapping[str, list[str]]) -> Lowered:
