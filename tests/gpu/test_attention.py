@@ -77,7 +77,7 @@ def test_causal() -> None:
     np.testing.assert_allclose(found, case.reference(q, k, v, keep), rtol=3e-6, atol=3e-6)
 
 
-@pytest.mark.parametrize("on", ["cuda", "metal"])
+@pytest.mark.parametrize("on", ["cuda", pytest.param("metal", marks=pytest.mark.slow)])
 def test_columns_beyond_the_registers(on: str) -> None:
     """Parts of a row belong to different invocations; the last part overlaps the one before."""
     run(Case(1, 1, 8, 11, 8, 131), on)
@@ -118,7 +118,8 @@ def test_memory_does_not_grow_with_the_square() -> None:
     assert kernel.scratch.evaluate([]) == 0
 
 
-@settings(max_examples=3, deadline=None, derandomize=True)
+@pytest.mark.slow
+@settings(max_examples=6, deadline=None, derandomize=True)
 @given(
     batch=st.integers(1, 2),
     groups=st.integers(1, 2),
