@@ -114,7 +114,8 @@ def iree_configure_pipeline(target: Target, phase: str, passes: list[Pass]) -> N
     Called inside the compiling process at the start of every phase, last of all.
 
     Args:
-        target: what is compiled for.
+        target: what is compiled for; of several targets, the first one in the phases that run
+            once for all (:data:`iree_core.phases.SHARED`).
         phase: a name from :data:`iree_core.phases.PHASES`.
         passes: the phase's passes in order; change the list in place.
     """
