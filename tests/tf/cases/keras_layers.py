@@ -125,7 +125,7 @@ TABLE: Table = {
                         _SERIES * (np.arange(6) < 4)[:, None].astype(np.float32)),
         "masked_embedding": (lambda: keras.Sequential([L.Embedding(9, 4, mask_zero=True),
                                                        L.GRU(4), L.Dense(2)]), i(3, 6)),
-        "merge": (_model(lambda x: (L.add([x, x]), L.multiply([x, x]), L.maximum([x, x * 2]),
+        "merge": (_model(lambda x: (L.add([x, x]), L.multiply([x, x]), L.maximum([x, -x]),
                                     L.average([x, x]), L.subtract([x, x]),
                                     L.concatenate([x, x]), L.Dot(1)([x, x]))), _FLAT),
         "mel": (lambda: L.MelSpectrogram(32, 16, 16, 8000, 6), f(2, 128, low=0)),
