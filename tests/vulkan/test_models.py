@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.numpy_helper
 import onnx.parser
 import pytest
 from tests.models import zoo
@@ -214,3 +215,35 @@ def test_a_call_that_repeats_another_records_nothing(
     result = np.asarray(loaded.main(x))
     assert not recorded
     np.testing.assert_array_equal(result, 5 * np.broadcast_to(x.sum(0), (8, 4)))
+
+
+@pytest.mark.parametrize("channels,device_class", [(24, "gpu"), (130, "gpu"), (72, "cpu")])
+def test_packed_weights(channels: int, device_class: str) -> None:
+    """A convolution, a depthwise one and a product, whose panels are narrow, even and padded."""
+    import onnxruntime
+
+    rng = np.random.default_rng(0)
+    weights = {
+        "c": rng.standard_normal((channels, 5, 3, 3), np.float32),
+        "d": rng.standard_normal((channels, 1, 3, 3), np.float32),
+        "m": rng.standard_normal((channels, channels + 3), np.float32),
+    }
+    text = f"""<ir_version: 10, opset_import: ["" : 21]>
+    g (float[1,5,9,9] x, float[{channels},5,3,3] c, float[{channels},1,3,3] d,
+       float[{channels},{channels + 3}] m) => (float[1,5,5,{channels + 3}] y) {{
+      a = Conv <pads = [1, 1, 1, 1]> (x, c)
+      b = Conv <pads = [1, 1, 1, 1], strides = [2, 2], group = {channels}> (a, d)
+      t = Transpose <perm = [0, 2, 3, 1]> (b)
+      y = MatMul(t, m)
+    }}"""
+    model = onnx.parser.parse_model(text)
+    model.graph.initializer.extend(onnx.numpy_helper.from_array(a, n) for n, a in weights.items())
+    del model.graph.input[1:]
+    x = rng.standard_normal((1, 5, 9, 9), np.float32)
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    (expected,) = session.run(None, {"x": x})
+    target = f"vulkan:full,{device_class}"
+    loaded = iree_core.load(iree_core.compile(model, frontend="onnx", target=target), device())
+    np.testing.assert_allclose(
+        np.asarray(loaded.main(x)), expected, rtol=0, atol=1e-5 * np.abs(expected).max()
+    )
