@@ -211,6 +211,13 @@ def test_rows_are_sorted_in_memory_of_their_own(on: str, rows: int) -> None:
     np.testing.assert_array_equal(found, np.sort(x, 1))
 
 
+def test_private_memory_is_bounded() -> None:
+    found = kernel(SORT_ROWS.format(m=5000, n=100000, last=99999, constants=CONSTANTS))
+    assert found.schedule == "slices"
+    assert found.grid.evaluate([]) < 4096
+    assert found.scratch.evaluate([]) < 5000 * 100000 * 4 + (65 << 20)
+
+
 @settings(max_examples=4, deadline=None, derandomize=True)
 @given(
     sizes=st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 70)),

@@ -20,8 +20,11 @@ from iree_core.expr import Expr, Operator, const, scalar
 from iree_core.ir import arith, func, ir, run_pipeline, scf
 
 _INLINE = "builtin.module(func.func(scf-forall-to-for),canonicalize,cse)"
-# Invocations where each needs memory of its own; they do several slices in turn.
-_MOST_PRIVATE = 4096
+# Invocations where each needs memory of its own, fewer where its size is known late; they do
+# several slices in turn.
+_MOST_PRIVATE, _MOST_UNKNOWN = 4096, 512
+# What they have together, if that is enough for one.
+_PRIVATE_BYTES = 64 << 20
 _ALIGNMENT = 64
 _RESHAPES = (
     "memref.subview", "memref.collapse_shape", "memref.expand_shape", "memref.cast",
@@ -81,13 +84,14 @@ class _Access:
     Attributes:
         op: the operation.
         root: the buffer: an argument, or the view that is one temporary.
+        shape: the type and the sizes that the buffer is seen with.
         subscripts: its coordinates.
         stores: whether it writes.
     """
 
     op: ir.Operation
     root: ir.Value
-    kind: ir.Type
+    shape: tuple[object, ...]
     subscripts: tuple[ir.Value, ...]
     stores: bool
 
@@ -129,7 +133,10 @@ class _Kernel:
             else:
                 continue
             root = self._root(memory)
-            yield _Access(op, root, memory.type, tuple(subscripts), op.name == "memref.store")
+            owner = memory.owner
+            sizes = [] if isinstance(owner, ir.Block) or memory == root else owner.operands[1:]
+            shape = (memory.type, *sizes)
+            yield _Access(op, root, shape, tuple(subscripts), op.name == "memref.store")
 
     def _root(self, memory: ir.Value) -> ir.Value:
         owner = memory.owner
@@ -147,10 +154,10 @@ class _Kernel:
     def _check_uses(self) -> None:
         """Require that buffers that are written are seen in one way, by loads and stores only."""
         for root in self.written:
-            if len({a.kind for a in self.accesses if a.root == root}) > 1:
+            if len({a.shape for a in self.accesses if a.root == root}) > 1:
                 raise NotScheduled("a buffer that is written and seen in two shapes")
-        kinds = {a.kind for a in self.accesses if a.root in (*self.under, *self.outputs)}
-        if self.under and (len(self.outputs) > 1 or len(kinds) > 1):
+        shapes = {a.shape for a in self.accesses if a.root in (*self.under, *self.outputs)}
+        if self.under and (len(self.outputs) > 1 or len(shapes) > 1):
             raise NotScheduled("a result over an operand of another shape")
         for op in _walk(self.function.regions[0].blocks[0]):
             if op.name in _ALLOWED:
@@ -163,8 +170,8 @@ class _Kernel:
         """Return the dimensions along which turns are independent."""
         chosen: list[_Dimension] = []
         first = self.outputs[0]
-        kinds = [a.kind for a in self.accesses if a.root == first]
-        for position in range(ir.MemRefType(kinds[0]).rank if kinds else 0):
+        ranks = [len(a.subscripts) for a in self.accesses if a.root == first]
+        for position in range(ranks[0] if ranks else 0):
             found = self._follow(first, position)
             if found is not None and self._is_valid(found, chosen):
                 chosen.append(found)
@@ -291,7 +298,10 @@ class _Rewriter:
         for view in self.private:
             places.append(own)
             own = own + self._bytes(view)
-        grid = self.items.min(_MOST_PRIVATE) if self.private else self.items
+        workers = _MOST_UNKNOWN
+        if own.op == "const":
+            workers = min(_MOST_PRIVATE, -(-_PRIVATE_BYTES // max(1, own.value)))
+        grid = self.items.min(workers) if self.private else self.items
         body = list(block.operations)[:-1]
         with ir.Location.unknown(), ir.InsertionPoint(block.operations[-1]):
             group, local = self.kernel.invocation
@@ -300,7 +310,7 @@ class _Rewriter:
             inside = self._if_below(number, self._emit(grid))
         if self.private:
             with ir.Location.unknown(), ir.InsertionPoint.at_block_begin(inside):
-                item, inside = self._several(number)
+                item, inside = self._several(number, workers)
         end = inside.operations[-1]
         for op in body:
             op.operation.move_before(end.operation)
@@ -329,14 +339,16 @@ class _Rewriter:
     def _below(self, a: ir.Value, b: ir.Value) -> ir.Value:
         return arith.CmpIOp(arith.CmpIPredicate.slt, a, b).result
 
-    def _several(self, number: ir.Value) -> tuple[ir.Value, ir.Block]:
+    def _several(self, number: ir.Value, workers: int) -> tuple[ir.Value, ir.Block]:
         """Emit a loop over the slices of an invocation; return the slice and the block for it."""
-        rounds = self._emit(self.items.ceildiv(_MOST_PRIVATE))
+        items, stride = self._emit(self.items), self._constant(workers)
+        last = arith.AddIOp(items, self._constant(workers - 1)).result
+        rounds = arith.DivUIOp(last, stride).result
         loop = scf.ForOp(self._constant(0), rounds, self._constant(1), [])
         with ir.InsertionPoint(loop.body):
-            done = arith.MulIOp(loop.induction_variable, self._constant(_MOST_PRIVATE)).result
+            done = arith.MulIOp(loop.induction_variable, stride).result
             item = arith.AddIOp(number, done).result
-            inside = self._if_below(item, self._emit(self.items))
+            inside = self._if_below(item, items)
             scf.YieldOp([])
         return item, inside
 
