@@ -20,6 +20,7 @@ def table() -> dict[OpOverload, Callable[..., Any]]:
 
     # Each enters its own.
     from iree_frontend_torch import (  # noqa: F401
+        complex_numbers,
         contractions,
         elementwise,
         gamma,
@@ -35,6 +36,8 @@ def table() -> dict[OpOverload, Callable[..., Any]]:
     found = {**get_decomposition_table(), **_lacking(), **_OWN}
     for operator in _ALONG_DIMENSIONS:
         found[operator] = _with_dimension(operator, found.get(operator))
+    for operator, function in complex_numbers.OPERATORS.items():
+        found[operator] = complex_numbers.preferred(function, found.get(operator))
     return found
 
 
