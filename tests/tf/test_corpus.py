@@ -20,7 +20,7 @@ def failures(names: list[str]) -> dict[str, str]:
 
 @pytest.mark.slow
 def test_sample() -> None:
-    assert failures(recorded()[::40]) == {}
+    assert failures(recorded()[::80]) == {}
 
 
 @pytest.mark.corpus
