@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -278,3 +279,25 @@ print("done")
 """
     found = python(code, VK_INSTANCE_LAYERS="VK_LAYER_KHRONOS_validation")
     assert found.stdout.strip() == "done", found.stdout[:2000] + found.stderr[:2000]
+
+
+def test_a_process_may_end_before_its_work_does() -> None:
+    """Devices that compute on threads of the process must not lose what they work on."""
+    program = textwrap.dedent("""
+        import numpy as np
+        import iree_core
+        kind = "tensor<512x512xf32>"
+        module = iree_core.compile(f'''
+            func.func @main(%x: {kind}) -> {kind} {{
+              %y = stablehlo.dot_general %x, %x, contracting_dims = [1] x [0]
+                  : ({kind}, {kind}) -> {kind}
+              return %y : {kind}
+            }}'''.encode(), target="vulkan:minimal")
+        main = iree_core.load(module, device="vulkan").main
+        x = np.ones((512, 512), np.float32)
+        results = [main(x) for _ in range(8)]
+    """)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr

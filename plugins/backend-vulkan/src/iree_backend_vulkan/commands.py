@@ -49,7 +49,7 @@ class Recording(Recorder[Memory, Pipeline]):
         dispatches = [c for c in commands.commands if isinstance(c, Dispatch)]
         self._sets = self._descriptor_sets(dispatches)
         self.handle = device.allocate_command_buffer()
-        weakref.finalize(self, device.free_command_buffer, self.handle, self._pool)
+        weakref.finalize(self, device.free_command_buffer, self.handle, self._pool).atexit = False
         begin = vk.CommandBufferBeginInfo(
             sType=vk.COMMAND_BUFFER_BEGIN_INFO, flags=vk.COMMAND_BUFFER_SIMULTANEOUS_USE
         )

@@ -6,11 +6,13 @@ and ``staging=1`` (copy to and from device memory even where the host could map 
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import threading
 import weakref
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from iree_backend_vulkan import vk
@@ -47,7 +49,7 @@ class VulkanSemaphore(QueueSemaphore):
         made = ctypes.c_uint64()
         device.api.CreateSemaphore(device.handle, vk.pointer(info), None, vk.pointer(made))
         self.handle = made.value
-        weakref.finalize(self, device.destroy_semaphore, self.handle)
+        weakref.finalize(self, device.destroy_semaphore, self.handle).atexit = False
 
     def payload(self) -> int:
         """Return the current payload."""
@@ -112,6 +114,7 @@ class VulkanDevice(QueueDevice):
         self.heap = Heap(self, staged)
         self.allocator = PartedAllocator(self.heap, VulkanBuffer)
         self.transfers = Transfers(self, others[0] if others else self._queue, self._lock)
+        atexit.register(_finish, weakref.ref(self))
 
     def _queues(self) -> list[int]:
         """Return the queue for kernels, and one for transfers if the device has a second."""
@@ -223,6 +226,17 @@ class VulkanDevice(QueueDevice):
         if self.error is None:
             self.transfers.settle()
 
+    def finish(self) -> None:
+        """Wait for all submissions.
+
+        Raises:
+            DeviceError: they fail or take too long.
+        """
+        while self._pending and self.error is None:
+            semaphore, value, _ = self._pending[-1]
+            semaphore.wait(value)
+            self.collect()
+
     # Objects that recordings use.
 
     def allocate_command_buffer(self) -> int:
@@ -247,6 +261,14 @@ class VulkanDevice(QueueDevice):
     def destroy_semaphore(self, handle: int) -> None:
         """Destroy a semaphore that nothing waits for."""
         self.api.DestroySemaphore(self.handle, handle, None)
+
+
+def _finish(device: weakref.ref[VulkanDevice]) -> None:
+    """Let work end before the process does: a device may compute on threads of this process."""
+    living = device()
+    if living is not None and living.error is None:
+        with suppress(DeviceError):  # nobody waits for the results, so nobody needs to know
+            living.finish()
 
 
 class VulkanDriver(hal.Driver):

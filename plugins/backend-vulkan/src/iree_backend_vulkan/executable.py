@@ -40,7 +40,7 @@ class Pipeline:
         self.iterations = _iterations(entry)
         api, self._device = device.api, device
         self._made: list[tuple[Any, int]] = []
-        weakref.finalize(self, _destroy, device, self._made)
+        weakref.finalize(self, _destroy, device, self._made).atexit = False
         self.set_layout = self._set_layout(len(entry.bindings) + entry.scratch)
         self.layout = self._pipeline_layout()
         code = bytes(entry.code)
