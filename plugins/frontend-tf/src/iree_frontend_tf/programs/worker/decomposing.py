@@ -27,6 +27,7 @@ _CONSTANT = re.compile(
     r'^\s*(%[\w]+) = "tf\.Const"\(\) <\{value = dense<(.*)> : tensor<([^>]*)>\}>'
 )
 _ATTRIBUTE = re.compile(r"(\w+) = (\"[^\"]*\"|\[[^\]]*\]|array<i64: [^>]*>|[^,\[\]\"{}<>]+)")
+_TENSOR = re.compile(r"tensor<((?:[\d?*]+x)*)(.+)>$")
 _SYMBOL = re.compile(r'@("[^"]*"|[\w.$]+)')
 _ROUNDS = 4  # rules may use operations that have rules themselves
 _IMPORT = "tf-standard-pipeline"
@@ -126,11 +127,11 @@ def _key(call: _Call) -> tuple:
 
 
 def _spec(kind: str) -> tf.TensorSpec:
-    *sizes, element = kind.removeprefix("tensor<").removesuffix(">").split("x", kind.count("x"))
-    if element == "i1" and not sizes:
-        return tf.TensorSpec([], tf.bool)
-    shape = None if sizes == ["*"] else [None if s == "?" else int(s) for s in sizes]
-    return tf.TensorSpec(shape, _TYPES[element])
+    match = _TENSOR.match(kind)
+    assert match is not None, kind
+    sizes = match[1].split("x")[:-1]
+    shape = None if sizes == ["*"] else [None if size == "?" else int(size) for size in sizes]
+    return tf.TensorSpec(shape, _TYPES[match[2]])
 
 
 def _attributes(text: str) -> dict[str, Any]:

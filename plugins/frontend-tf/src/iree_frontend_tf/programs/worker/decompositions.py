@@ -354,5 +354,32 @@ def _quantize(x: Any, low: Any, high: Any, bits: Any = None, **a: Any) -> Any:
     return steps / scale
 
 
+def _over(transform: Callable[[Any], Any], x: Any, axis: int) -> Any:
+    """Apply a transform of the last axis to another one, counted from the end."""
+    order = list(range(len(x.shape)))
+    order[axis], order[-1] = order[-1], order[axis]
+    return tf.transpose(transform(tf.transpose(x, order)), order)
+
+
+@_rule("FFT2D")
+def _fft2d(x: Any, **_: Any) -> Any:
+    return _over(tf.signal.fft, tf.signal.fft(x), -2)
+
+
+@_rule("IFFT2D")
+def _ifft2d(x: Any, **_: Any) -> Any:
+    return _over(tf.signal.ifft, tf.signal.ifft(x), -2)
+
+
+@_rule("FFT3D")
+def _fft3d(x: Any, **_: Any) -> Any:
+    return _over(tf.signal.fft, _fft2d(x), -3)
+
+
+@_rule("IFFT3D")
+def _ifft3d(x: Any, **_: Any) -> Any:
+    return _over(tf.signal.ifft, _ifft2d(x), -3)
+
+
 for _table in (sampling.RULES, gradients.RULES):
     RULES.update({name: Rule(*found) for name, found in _table.items()})
