@@ -96,7 +96,7 @@ class Instruction:
 
 # Operand kinds: i f b = registers read, I F B = registers written, n = integer immediate,
 # x = float immediate, s = string immediate, * before a kind = a tuple of them, L = a label
-# (an instruction index).
+# (an instruction index). Module files name an opcode by its position: new ones go to the end.
 OPCODES: dict[str, str] = {
     # integers
     "const": "In",
@@ -133,7 +133,6 @@ OPCODES: dict[str, str] = {
     "fmov": "Ff",
     "fmin": "Fff",
     "fmax": "Fff",
-    "fpow": "Fff",
     "feq": "Iff",
     "flt": "Iff",
     "fle": "Iff",
@@ -163,6 +162,7 @@ OPCODES: dict[str, str] = {
     # The function of Python called s, with the signature s (see vm/host_calls.py): buffers of
     # operands and results; their byte offsets, then the sizes that the signature leaves open.
     "call_host": "ss*b*i",
+    "fpow": "Fff",
 }
 
 
