@@ -1,4 +1,4 @@
-"""``benchmarks/cuda.py`` on the stand-in, with torch and XLA on the CPU: small sizes, all sides."""
+"""``benchmarks/on_cuda.py`` on the stand-in, torch and XLA on the CPU: small sizes, all sides."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def script(name: str) -> ModuleType:
     return module
 
 
-cuda = script("cuda")
+cuda = script("on_cuda")
 
 
 def machine(target: str = "cuda:sm_80") -> Any:
@@ -78,7 +78,7 @@ def test_a_network_beside_its_peers(
 
 @pytest.mark.slow
 def test_it_starts_and_says_what_it_needs() -> None:
-    command = [sys.executable, str(FOLDER / "cuda.py"), "--sizes=", "--models="]
+    command = [sys.executable, str(FOLDER / "on_cuda.py"), "--sizes=", "--models="]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     if torch.cuda.is_available():
         assert done.returncode == 0 and torch.cuda.get_device_name() in done.stdout

@@ -1,6 +1,6 @@
 """Products and models on an NVIDIA GPU beside cuBLAS, ``torch.compile`` and XLA.
 
-    python benchmarks/cuda.py [--sizes 4096,8192] [--models bert,resnet50] [--json FILE]
+    python benchmarks/on_cuda.py [--sizes 4096,8192] [--models bert,resnet50] [--json FILE]
 
 All run in this process, in turn, on the same arrays in the device's memory; a time is the best of
 several rounds of calls that are waited for together. Needs a GPU and a torch for CUDA;
@@ -23,9 +23,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-# In place of this script's folder, where torch would find it when it looks for a package ``cuda``.
-sys.path.pop(0)
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for the models of the tests
 
 import numpy as np
 import torch
