@@ -101,6 +101,7 @@ def _run(python: str, request: dict) -> None:
         # Warnings of TensorFlow's C++ parts say nothing about the model.
         "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3"),
         "CUDA_VISIBLE_DEVICES": "",
+        "TMPDIR": request["folder"],  # TensorFlow leaves the Python that it generates behind
         "KERAS_BACKEND": "tensorflow",
     }
     if python != sys.executable:
