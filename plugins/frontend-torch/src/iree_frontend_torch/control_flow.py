@@ -13,6 +13,7 @@ import torch
 from torch import fx
 from torch_mlir.extras.fx_importer import GraphNodeImporter
 
+from iree_core.errors import UnsupportedOperatorError
 from iree_core.ir import ir
 from iree_core.passes.input.support import create
 
@@ -153,7 +154,10 @@ class ControlFlowImporter(GraphNodeImporter):
                     return create(
                         "torch.aten.size.int", [self._cc.torch_int_type], operands, loc=loc
                     ).result
-        raise NotImplementedError(f"no operand of the loop has the size {size}")
+        raise UnsupportedOperatorError(
+            f"A loop makes tensors of the size {size}, which no operand of it has.",
+            hint="Pass a tensor of that size into the loop, or make the size a number.",
+        )
 
     def _select(
         self, loc: ir.Location, value: ir.Value, meta: torch.Tensor, place: ir.Value

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
+from iree_core.codegen.arithmetic.inverse_hyperbolic import acosh, asinh, atanh
 from iree_core.codegen.arithmetic.numeric import Num, polynomial, select
 from iree_core.ir import ir
 
@@ -287,35 +289,6 @@ def cosh(x: Num) -> Num:
     return e + 0.25 / e
 
 
-def _log1p_large(argument: Num, is_large: Num) -> Num:
-    """Return log1p(argument), plus log 2 where ``is_large``."""
-    result = log1p(argument)
-    return select(is_large, result + math.log(2.0), result)
-
-
-def asinh(x: Num) -> Num:
-    """Inverse hyperbolic sine"""
-    a = abs(x)
-    large = a > 1e10
-    square = a * a
-    argument = select(large, a, a + square / ((square + 1.0).sqrt() + 1.0))
-    return _log1p_large(argument, large).copysign(x)
-
-
-def acosh(x: Num) -> Num:
-    """Inverse hyperbolic cosine"""
-    large = x > 1e10
-    t = x - 1.0
-    argument = select(large, x, t + t.times_plus(t, t + t).sqrt())
-    return select(x < 1.0, x.like(math.nan), _log1p_large(argument, large))
-
-
-def atanh(x: Num) -> Num:
-    """Inverse hyperbolic tangent"""
-    a = abs(x)
-    return (log1p((a + a) / (1.0 - a)) * 0.5).copysign(x)
-
-
 # Error functions
 
 
@@ -417,7 +390,8 @@ UNARY: dict[str, Callable[[Num], Num]] = {
     "math.sin": sin, "math.cos": cos, "math.tan": tan,
     "math.asin": asin, "math.acos": acos, "math.atan": atan,
     "math.sinh": sinh, "math.cosh": cosh, "math.tanh": tanh,
-    "math.asinh": asinh, "math.acosh": acosh, "math.atanh": atanh,
+    "math.asinh": partial(asinh, log1p=log1p), "math.acosh": partial(acosh, log1p=log1p),
+    "math.atanh": partial(atanh, log1p=log1p),
     "math.erf": erf, "math.erfc": erfc, "math.cbrt": cbrt,
 }  # fmt: skip
 BINARY: dict[str, Callable[[Num, Num], Num]] = {"math.powf": pow, "math.atan2": atan2}
