@@ -50,8 +50,8 @@ Outputs = Output | Sequence[Output]
 Lowering = Callable[["Node"], Outputs]
 
 FAMILIES = (
-    "elementwise", "cast", "shape", "slicing", "padding", "matmul", "conv", "pooling", "reduce",
-    "normalization", "attention", "quantize", "control_flow", "recurrent", "resize",
+    "elementwise", "pairwise", "cast", "shape", "slicing", "padding", "matmul", "conv", "pooling",
+    "reduce", "normalization", "attention", "quantize", "control_flow", "recurrent", "resize",
     "scatter_gather",
     "sort_select", "generators", "losses", "signal", "sequences", "vision", "training",
 )  # fmt: skip

@@ -25,7 +25,8 @@ from iree_core.codegen.reduction import (
     reduction_dims,
     reduction_lengths,
 )
-from iree_core.codegen.rows import RowPlan, plan_rows, row_loops, row_value, spread
+from iree_core.codegen.row_plan import RowPlan, plan_rows, row_loops
+from iree_core.codegen.rows import row_value, spread
 from iree_core.codegen.trace import trace_dims
 from iree_core.ir import ir
 
